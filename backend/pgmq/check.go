@@ -13,74 +13,27 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/dial"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/hazard"
 )
 
-// Severity is how urgent a [Finding] is. A larger one is more urgent.
-type Severity int
+// Severity is how urgent a [Finding] is.
+type Severity = backend.Severity
 
+// The severities of findings.
 const (
-	// SeverityNote is something that may be intended, and that explains what may surprise.
-	SeverityNote = Severity(hazard.Note)
-
-	// SeverityWarning is something that costs time or space, or will.
-	SeverityWarning = Severity(hazard.Warning)
-
-	// SeverityFailure is something by which events are stopped or lost, or will be.
-	SeverityFailure = Severity(hazard.Failure)
+	SeverityNote    = backend.SeverityNote
+	SeverityWarning = backend.SeverityWarning
+	SeverityFailure = backend.SeverityFailure
 )
 
-// String returns "note", "warning" or "failure".
-func (s Severity) String() string {
-	switch s {
-	case SeverityNote:
-		return "note"
-	case SeverityWarning:
-		return "warning"
-	case SeverityFailure:
-		return "failure"
-	}
-	return fmt.Sprintf("severity %d", int(s))
-}
-
-// MarshalText implements [encoding.TextMarshaler].
-func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// UnmarshalText implements [encoding.TextUnmarshaler].
-func (s *Severity) UnmarshalText(text []byte) error {
-	for _, known := range []Severity{SeverityNote, SeverityWarning, SeverityFailure} {
-		if string(text) == known.String() {
-			*s = known
-			return nil
-		}
-	}
-	return fmt.Errorf("pgmq: there is no severity %q: write note, warning or failure", text)
-}
-
 // Finding is something that endangers queues: see [Client.Check].
-type Finding struct {
-	// ID is the kind of the hazard, as in "missing-index". It stays the same in later versions.
-	// docs/doctor.md has a section for each.
-	ID string `json:"id"`
+type Finding = backend.Finding
 
-	Severity Severity `json:"severity"`
-
-	// Object is what has the hazard: the name of a queue, or a kind and a name, as in "session 4711". It is
-	// empty where Seen counts further findings of this ID.
-	Object string `json:"object"`
-
-	// Seen is what was found, with figures. It can have names in it that other programs chose, without control
-	// characters.
-	Seen string `json:"seen"`
-
-	// Remedy is what to do, and SQL, if it is not empty, a statement for that. Read it before
-	// you run it: it may end a session, or need rights that this role lacks.
-	Remedy string `json:"remedy"`
-	SQL    string `json:"sql,omitempty"`
-}
+var _ backend.Checker = (*Client)(nil)
 
 // notChecked is the ID of a finding about a hazard that could not be looked for.
 const notChecked = "not-checked"

@@ -1,0 +1,239 @@
+package console
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+const (
+	lettersPerPage = 50
+	maxSums        = 50 // into how many sums dead letters are counted
+)
+
+// deadPage is the page of dead letters: of all topics, or of one.
+type deadPage struct {
+	Topic  string // where they are
+	Of     string // whose they are
+	Topics []queueRow
+	Sums   []backend.DeadLetterCount
+	Total  int
+
+	Filter  letterFilter
+	Letters []backend.FoundDeadLetter
+	Next    string
+	First   string
+}
+
+// letterFilter is what is chosen of the dead letters of a topic, as it was written.
+type letterFilter struct{ Topic, Handler, Event, Group, Reason, ID, Age, Row string }
+
+// ages are how long ago dead letters may have been dead-lettered, at most.
+func ages() []string { return []string{"1h", "24h", "168h", "720h"} }
+
+// Ages returns the ages that can be chosen.
+func (letterFilter) Ages() []string { return ages() }
+
+// IsSet reports whether anything is chosen beside the topic.
+func (f letterFilter) IsSet() bool {
+	return f != letterFilter{Topic: f.Topic}
+}
+
+// pairs returns f for a link.
+func (f letterFilter) pairs() []string {
+	return []string{"topic", f.Topic, "handler", f.Handler, "event", f.Event, "group", f.Group, "reason", f.Reason, "id", f.ID, "age", f.Age, "row", f.Row}
+}
+
+// With returns the link to a page that does something with what is chosen.
+func (f letterFilter) With(page string, pairs ...string) string {
+	return link(page, append(f.pairs(), pairs...)...)
+}
+
+// selection returns f as the backend takes it. What cannot be read is an error: without it, more would be chosen than was meant.
+func (f letterFilter) selection() (backend.DeadLetterSelection, error) {
+	s := backend.DeadLetterSelection{Handler: f.Handler, Event: f.Event, Group: f.Group, Reason: f.Reason, ID: f.ID}
+	if f.Age != "" {
+		d, err := time.ParseDuration(f.Age)
+		if err != nil || d <= 0 {
+			return s, &backend.RefusedError{What: "the age", Reason: fmt.Sprintf("%.40q is none", f.Age), Remedy: "write it as in 90m or 24h"}
+		}
+		s.From = time.Now().Add(-d)
+	}
+	if f.Row != "" {
+		row, err := strconv.ParseInt(f.Row, 10, 64)
+		if err != nil {
+			return s, &backend.RefusedError{What: "the row", Reason: fmt.Sprintf("%.40q is no number", f.Row), Remedy: "choose the dead letter from the list"}
+		}
+		s.Rows = []int64{row}
+	}
+	return s, nil
+}
+
+// letterFilter returns what is asked for.
+func (v *view) letterFilter() letterFilter {
+	return letterFilter{
+		Topic: v.form("topic"), Handler: v.form("handler"), Event: v.form("event"), Group: v.form("group"), Reason: v.form("reason"), ID: v.form("id"),
+		Age: v.form("age"), Row: v.form("row"),
+	}
+}
+
+// selection returns what is asked for as the backend takes it. Without the right to see them, nothing is chosen by what errors say.
+func (v *view) selection() (backend.DeadLetterSelection, error) {
+	f := v.letterFilter()
+	if f.Reason != "" && !v.rights.Payloads {
+		return backend.DeadLetterSelection{}, &backend.RefusedError{What: "the reason", Reason: "you may not see why messages have failed", Remedy: "choose by the handler or the event"}
+	}
+	return f.selection()
+}
+
+// dead shows the dead letters of all topics, or of one.
+func (v *view) dead() {
+	if !v.allowed(v.client.letters != nil, true, "list dead letters") {
+		return
+	}
+	topic := v.form("topic")
+	if topic == "" {
+		v.allDead()
+		return
+	}
+	if _, _, ok := v.known(topic, ""); !ok {
+		return
+	}
+	page := deadPage{Topic: topic, Filter: v.letterFilter()}
+	page.Of, _ = base(topic)
+	selection, err := v.selection()
+	if v.failed(err) {
+		return
+	}
+	sums, err := v.client.letters.CountDeadLetters(v.ctx, topic, withLimit(selection, maxSums))
+	if !v.partly(err, len(sums) > 0) {
+		return
+	}
+	page.Sums = v.shownSums(sums)
+	for _, s := range sums {
+		page.Total += s.Letters
+	}
+	if v.rights.Messages && !v.listLetters(&page, selection) {
+		return
+	}
+	v.show(http.StatusOK, "dead", "Dead letters of "+visible(page.Of), page)
+}
+
+func withLimit(s backend.DeadLetterSelection, limit int) backend.DeadLetterSelection {
+	s.Limit = limit
+	return s
+}
+
+// shownSums returns sums as far as they may be seen: without the right to it, those that differ only in their reasons are one.
+func (v *view) shownSums(sums []backend.DeadLetterCount) []backend.DeadLetterCount {
+	if v.rights.Payloads {
+		return sums
+	}
+	var shown []backend.DeadLetterCount
+	at := map[[4]string]int{}
+	for _, s := range sums {
+		key := [4]string{s.Topic, s.Group, s.Handler, s.Event}
+		i, known := at[key]
+		if !known {
+			at[key] = len(shown)
+			s.Reason = ""
+			shown = append(shown, s)
+			continue
+		}
+		one := &shown[i]
+		one.Letters += s.Letters
+		if s.Oldest.Before(one.Oldest) {
+			one.Oldest = s.Oldest
+		}
+		if s.Newest.After(one.Newest) {
+			one.Newest = s.Newest
+		}
+	}
+	return shown
+}
+
+// listLetters adds one page of dead letters.
+func (v *view) listLetters(page *deadPage, selection backend.DeadLetterSelection) bool {
+	s := withLimit(selection, lettersPerPage)
+	s.After, _ = strconv.ParseInt(v.form("after"), 10, 64) // or the first ones
+	s.After = max(s.After, 0)
+	found, err := v.client.letters.DeadLetters(v.ctx, page.Topic, s)
+	if !v.partly(err, len(found) > 0) {
+		return false
+	}
+	page.Letters = found
+	if s.After > 0 {
+		page.First = page.Filter.With("dead")
+	}
+	if len(found) == lettersPerPage {
+		page.Next = page.Filter.With("dead", "after", strconv.FormatInt(found[len(found)-1].Row, 10))
+	}
+	return true
+}
+
+// allDead shows the topics that have dead letters, without asking the backend.
+func (v *view) allDead() {
+	now := v.snapshot()
+	if now == nil {
+		return
+	}
+	page := deadPage{}
+	for _, s := range now.states {
+		if _, ok := base(s.Topic); ok && s.Group == "" {
+			page.Topics = append(page.Topics, v.queueRow(now, s, nil))
+		}
+	}
+	v.show(http.StatusOK, "dead", "Dead letters", page)
+}
+
+// letterPage is the page of one dead letter.
+type letterPage struct {
+	Topic  string
+	Letter backend.FoundDeadLetter
+	Body   shown
+	Filter letterFilter
+	Edit   string // the payload to edit; "" if it is not to be edited
+}
+
+// letter shows one dead letter.
+func (v *view) letter() {
+	if !v.allowed(v.client.letters != nil, v.rights.Messages, "see single dead letters") {
+		return
+	}
+	topic := v.form("topic")
+	if _, _, ok := v.known(topic, ""); !ok {
+		return
+	}
+	letter, ok := v.findLetter(topic)
+	if !ok {
+		return
+	}
+	page := letterPage{Topic: topic, Letter: letter, Filter: letterFilter{Topic: topic, Row: strconv.FormatInt(letter.Row, 10)}}
+	if v.rights.Payloads {
+		page.Body = body(letter.Payload, len(letter.Payload))
+	}
+	if v.rights.Edit && v.form("edit") != "" {
+		page.Edit = string(letter.Payload)
+	}
+	v.show(http.StatusOK, "letter", "Dead letter "+visible(letter.ID), page)
+}
+
+// findLetter returns the dead letter that is asked for, or shows that there is none.
+func (v *view) findLetter(topic string) (letter backend.FoundDeadLetter, ok bool) {
+	row, err := strconv.ParseInt(v.form("row"), 10, 64)
+	if err != nil {
+		v.fail(http.StatusBadRequest, "The row is no number.", "Choose the dead letter from the list.")
+		return letter, false
+	}
+	found, err := v.client.letters.DeadLetters(v.ctx, topic, backend.DeadLetterSelection{Rows: []int64{row}, Limit: 1})
+	if len(found) == 0 {
+		if !v.failed(err) {
+			v.fail(http.StatusNotFound, "The dead letter is not there any more.", "Look for it by its ID: it may have been redriven, or purged.")
+		}
+		return letter, false
+	}
+	return found[0], true
+}

@@ -1,0 +1,120 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/ezq"
+)
+
+// maxSearched is how many topics are searched for an event, if none is named.
+const maxSearched = 50
+
+// eventPage is the page of one event.
+type eventPage struct {
+	ID, Topic string
+	Topics    []string // those of which one can be chosen
+	Found     []foundEvent
+	Tree      []treeRow
+	Searched  int
+}
+
+// foundEvent is an event at one place.
+type foundEvent struct {
+	backend.Found
+	Topic string
+	Body  shown
+}
+
+// treeRow is an event in the tree of a correlation.
+type treeRow struct {
+	*ezq.TreeEvent
+	Depth []struct{} // one for each level above it
+}
+
+// event shows where an event is, what it says, and what has followed from it.
+func (v *view) event() {
+	if !v.allowed(v.client.finder != nil, v.rights.Messages, "see single events") {
+		return
+	}
+	now := v.snapshot()
+	if now == nil {
+		return
+	}
+	page := eventPage{ID: v.form("id"), Topic: v.form("topic"), Topics: topicsOf(now)}
+	if page.ID == "" {
+		v.show(http.StatusOK, "event", "Find an event", page)
+		return
+	}
+	searched := page.Topics
+	if page.Topic != "" {
+		if !contains(page.Topics, page.Topic) {
+			v.fail(http.StatusNotFound, "The topic is not known.", "Choose one from the list of queues.")
+			return
+		}
+		searched = []string{page.Topic}
+	}
+	if len(searched) > maxSearched {
+		searched = searched[:maxSearched]
+		v.notes = append(v.notes, "Only the first "+grouped(maxSearched)+" topics were searched: choose the topic of the event.")
+	}
+	page.Searched = len(searched)
+	for _, topic := range searched {
+		found, err := v.client.finder.Find(v.ctx, topic, backend.Selection{ID: page.ID})
+		if err != nil {
+			v.note(err)
+		}
+		for _, f := range found {
+			page.Found = append(page.Found, v.foundEvent(topic, f))
+		}
+		if v.ctx.Err() != nil {
+			break
+		}
+	}
+	tree, err := ezq.FindTree(v.ctx, v.client.finder, page.ID, searched...)
+	if err != nil && v.ctx.Err() == nil {
+		v.note(err)
+	}
+	for _, root := range tree.Roots {
+		page.Tree = appendTree(page.Tree, root, 0)
+	}
+	v.show(http.StatusOK, "event", "Event "+visible(page.ID), page)
+}
+
+func (v *view) foundEvent(topic string, f backend.Found) foundEvent {
+	one := foundEvent{Found: f, Topic: cmp.Or(f.PublishedTo, topic)}
+	if v.rights.Payloads {
+		one.Body = body(f.Payload, f.Size)
+	}
+	return one
+}
+
+// appendTree appends an event, and what has followed from it.
+func appendTree(rows []treeRow, e *ezq.TreeEvent, depth int) []treeRow {
+	rows = append(rows, treeRow{e, make([]struct{}, min(depth, 12))})
+	for _, child := range e.Children {
+		rows = appendTree(rows, child, depth+1)
+	}
+	return rows
+}
+
+// topicsOf returns the topics that are not those of dead letters.
+func topicsOf(now *snapshot) (topics []string) {
+	for _, s := range now.states {
+		if _, dead := base(s.Topic); !dead && s.Topic != "" && !contains(topics, s.Topic) {
+			topics = append(topics, s.Topic)
+		}
+	}
+	return topics
+}
+
+// contains reports whether one is among all. It looks from the end: equal ones follow each other.
+func contains(all []string, one string) bool {
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i] == one {
+			return true
+		}
+	}
+	return false
+}

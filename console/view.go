@@ -1,0 +1,205 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/ezq-go/ezq/backend"
+)
+
+// maxForm is how many bytes a form may have that is sent.
+const maxForm = 2 << 20
+
+// view is one page for one request.
+type view struct {
+	*Console
+	w      http.ResponseWriter
+	r      *http.Request
+	ctx    context.Context //nolint:containedctx // that of the request, with the time limit
+	rights Rights
+	notes  []string // what is missing on the page, and why
+}
+
+// page returns a handler that shows a page, within the time limit.
+func (c *Console) page(show func(*view)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), c.config.Timeout)
+		defer cancel()
+		v := &view{Console: c, w: w, r: r, ctx: ctx, rights: c.rights(r)}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			v.fail(http.StatusBadRequest, "The form cannot be read: it is too large, or is none.", fmt.Sprintf("Send at most %d bytes.", maxForm))
+			return
+		}
+		show(v)
+	}
+}
+
+// layout is what each page has.
+type layout struct {
+	Page   string // the name of its template
+	Title  string
+	System string
+	Rights Rights
+	Can    capabilities
+	Notes  []string
+	Live   string // where it is kept up to date from; "" if it is not
+	Paused bool   // it could be, and is not
+	Toggle string // the link that changes that
+	User   string
+	Data   any
+}
+
+// capabilities are what the client can do.
+type capabilities struct{ Find, Letters, Pause, Cancel, Schedules, Check bool }
+
+func (v *view) can() capabilities {
+	c := v.client
+	return capabilities{c.finder != nil, c.letters != nil, c.pauser != nil, c.canceller != nil, c.schedules != nil, c.checker != nil}
+}
+
+// form returns a value that was sent.
+func (v *view) form(name string) string { return v.r.Form.Get(name) }
+
+// show writes a page.
+func (v *view) show(status int, page, title string, data any) {
+	v.showLive(status, page, title, "", data)
+}
+
+// showLive writes a page that is kept up to date from a link.
+func (v *view) showLive(status int, page, title, live string, data any) {
+	l := layout{Page: page, Title: title, System: v.config.Title, Rights: v.rights, Can: v.can(), Notes: v.notes, User: v.user(v.r), Data: data}
+	if live != "" {
+		query := v.r.URL.Query()
+		if l.Paused = query.Get("live") == "off"; l.Paused {
+			query.Del("live")
+		} else {
+			l.Live = live
+			query.Set("live", "off")
+		}
+		l.Toggle = "?" + query.Encode()
+	}
+	var text bytes.Buffer
+	if err := v.pages.all.ExecuteTemplate(&text, "layout", l); err != nil {
+		v.config.Logger.Error("ezq: a page of the console cannot be shown", "error", err)
+		http.Error(v.w, "the page cannot be shown: see the log of the program", http.StatusInternalServerError)
+		return
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.WriteHeader(status)
+	_, _ = v.w.Write(text.Bytes()) // or the browser is gone
+}
+
+// failure is a page that says why there is no other.
+type failure struct{ Cause, Remedy string }
+
+func (v *view) fail(status int, cause, remedy string) {
+	v.show(status, "failure", http.StatusText(status), failure{cause, remedy})
+}
+
+// failed shows an error, and reports whether there was one.
+func (v *view) failed(err error) bool {
+	if err == nil {
+		return false
+	}
+	if v.timedOut(err) {
+		v.fail(http.StatusGatewayTimeout, fmt.Sprintf("It took longer than %v, and was given up.", v.config.Timeout), "Try again when the server is less busy, or ask for less.")
+		return true
+	}
+	status := http.StatusBadGateway
+	if errors.As(err, new(*backend.RefusedError)) {
+		status = http.StatusBadRequest
+	}
+	v.fail(status, err.Error(), "")
+	return true
+}
+
+func (v *view) timedOut(err error) bool {
+	return v.ctx.Err() != nil && v.r.Context().Err() == nil || errors.Is(err, context.DeadlineExceeded)
+}
+
+// partly notes an error that has left something to show, and reports whether there is none that has left nothing.
+func (v *view) partly(err error, some bool) bool {
+	switch {
+	case err == nil:
+		return true
+	case some || errors.As(err, new(*backend.TruncatedError)):
+		v.note(err)
+		return true
+	}
+	return !v.failed(err)
+}
+
+func (v *view) note(err error) {
+	if v.timedOut(err) {
+		v.notes = append(v.notes, fmt.Sprintf("This page is not complete: the time limit of %v was reached.", v.config.Timeout))
+		return
+	}
+	v.notes = append(v.notes, "This page is not complete: "+err.Error())
+}
+
+// allowed shows why the page is refused, unless the sender has the right to it, and the client can do it.
+func (v *view) allowed(can, right bool, what string) bool {
+	switch {
+	case !can:
+		v.fail(http.StatusNotFound, "This backend cannot "+what+".", "")
+	case !right:
+		v.fail(http.StatusForbidden, "You may not "+what+".", "Ask those who run the console: Config.Allow decides.")
+	}
+	return can && right
+}
+
+// snapshot returns the newest snapshot, or shows that there is none.
+func (v *view) snapshot() *snapshot {
+	now, _ := v.samples.latest(v.ctx)
+	switch {
+	case now == nil:
+		v.fail(http.StatusGatewayTimeout, fmt.Sprintf("The state of the queues could not be read within %v.", v.config.Timeout), "Try again when the server is less busy.")
+	case now.err != nil && len(now.states) == 0:
+		v.fail(http.StatusBadGateway, now.err.Error(), "")
+		return nil
+	case now.err != nil:
+		v.note(now.err)
+	}
+	return now
+}
+
+// known returns the state of the queue that is asked for, or shows that there is none. The backend is asked about such queues alone: any
+// other name comes from a link.
+func (v *view) known(topic, group string) (now *snapshot, state backend.QueueState, ok bool) {
+	if now = v.snapshot(); now == nil {
+		return nil, state, false
+	}
+	for _, s := range now.states {
+		if s.Topic == topic && s.Group == group && (topic != "" || s.Queue == v.form("queue")) {
+			return now, s, true
+		}
+	}
+	v.fail(http.StatusNotFound, fmt.Sprintf("There is no queue of the topic %.100q.", topic), "Choose one from the list of queues. It may have been dropped.")
+	return now, state, false
+}
+
+// link returns a relative link with values: pairs of a name and a value, of which empty ones are left out.
+func link(page string, pairs ...string) string {
+	query := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			query.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(query) == 0 {
+		return page
+	}
+	return page + "?" + query.Encode()
+}
+
+// base returns the topic whose dead letters a topic has.
+func base(topic string) (string, bool) {
+	name, ok := strings.CutSuffix(topic, backend.DeadLetterSuffix)
+	return name, ok && name != ""
+}
