@@ -14,6 +14,7 @@ import (
 // delivery is one delivery of a message, from the backend to the router.
 type delivery struct {
 	info   *backend.Delivery // nil if the backend does not say
+	group  string            // of the consumer
 	fault  atomic.Int32
 	begun  atomic.Bool
 	expire context.CancelCauseFunc

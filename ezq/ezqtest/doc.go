@@ -18,7 +18,8 @@
 // Events go through the program's own router: codec, middleware, retries and dead
 // letters are those of production. [RunOn] runs the same body on another backend.
 // [CheckIdempotent] repeats and interrupts deliveries, and fails if the result differs.
-// [Deliver] calls a single handler.
+// [Deliver] calls a single handler. [Group] and [AddRouter] are for programs whose consumers have groups, and for flows
+// of several of these.
 //
 // A check that fails prints what was expected, what was found, and the history of all
 // events.

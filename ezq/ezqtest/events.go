@@ -20,9 +20,10 @@ const (
 
 // record is something that happened to an event.
 type record struct {
-	what, event, topic string
-	payload            []byte
-	reason             string
+	what, event string
+	place
+	payload []byte
+	reason  string
 }
 
 // Events are the events of one type that were published, handled, failed, interrupted,
@@ -31,6 +32,7 @@ type Events[E any] struct {
 	f      *Flow
 	what   string
 	events []E
+	groups []string // whose consumers each was with
 }
 
 // Published returns the events that were published with the backend of the flow. Events
@@ -69,9 +71,20 @@ func eventsOf[E any](f *Flow, what string) Events[E] {
 		if err := json.Unmarshal(r.payload, &event); err != nil {
 			f.tb.Fatalf("ezqtest: a %s %s is not a %T: %v: %s", what, r.event, event, err, r.payload)
 		}
-		es.events = append(es.events, event)
+		es.events, es.groups = append(es.events, event), append(es.groups, r.group)
 	}
 	return es
+}
+
+// InGroup returns those of the events that were with the consumers of a group: see [Group]. What was published was with none.
+func (es Events[E]) InGroup(group string) Events[E] {
+	some := Events[E]{f: es.f, what: fmt.Sprintf("%s in the group %q", es.what, group)}
+	for i, event := range es.events {
+		if es.groups[i] == group {
+			some.events, some.groups = append(some.events, event), append(some.groups, group)
+		}
+	}
+	return some
 }
 
 // All returns the events.

@@ -1,7 +1,9 @@
 package ezqtest
 
 import (
+	"cmp"
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,8 +22,8 @@ type Flow struct {
 	ctx     context.Context //nolint:containedctx // that of the test
 	backend *recordingBackend
 	timeout time.Duration
-	stopped chan struct{} // closed when the router has stopped
-	err     error         // that the router returned
+	stopped chan struct{} // closed when a router has stopped
+	once    sync.Once     // closes it
 }
 
 // Run calls body while the router that build returns runs on a [memory.Broker], in a
@@ -60,24 +62,31 @@ func run(tb testing.TB, on backend.Backend, timeout time.Duration, build func(ba
 	f := &Flow{
 		tb: tb, ctx: ctx, timeout: timeout, backend: newRecordingBackend(on), stopped: make(chan struct{}),
 	}
-	router := build(f.backend.client())
-	router.Use(f.backend.watch)
-	go func() {
-		defer close(f.stopped)
-		f.err = router.Run(ctx)
-	}()
+	routers := append([]*ezq.Router{build(f.backend.client())}, f.backend.start()...)
+	ended := make(chan error, len(routers))
+	for _, router := range routers {
+		router.Use(f.backend.watch)
+		go func() {
+			err := router.Run(ctx)
+			f.once.Do(func() { close(f.stopped) })
+			ended <- err
+		}()
+	}
 	defer func() {
 		stop()
-		<-f.stopped
-		if f.err != nil {
-			tb.Errorf("ezqtest: the router stopped with: %v", f.err)
+		for range routers {
+			if err := <-ended; err != nil {
+				tb.Errorf("ezqtest: the router stopped with: %v", err)
+			}
 		}
 	}()
-	f.awaitStart(router)
+	for _, router := range routers {
+		f.awaitStart(router)
+	}
 	body(f)
 }
 
-// awaitStart returns when the router is subscribed, or has stopped already.
+// awaitStart returns when the router is subscribed, or one has stopped already.
 func (f *Flow) awaitStart(router *ezq.Router) {
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
@@ -104,7 +113,8 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 }
 
 // Redrive publishes a dead letter to the topic that it came from, as a redrive brings it back: with its ID, its payload and its own
-// metadata, and with no failures. So what has failed in production is handled by the router of the flow. If the dead letter cannot be read, or
+// metadata, and with no failures. One that came by a pattern is published to the topic of its event. If a flow has several groups, each gets
+// it. So what has failed in production is handled by the router of the flow. If the dead letter cannot be read, or
 // names no topic that the router subscribes to, the test fails.
 func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 	f.tb.Helper()
@@ -120,14 +130,14 @@ func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 	for name, value := range d.Metadata {
 		msg.Metadata.Set(name, value)
 	}
-	if err := f.backend.Publish(d.Topic, msg); err != nil {
+	if err := f.backend.Publish(cmp.Or(d.PublishedTo, d.Topic), msg); err != nil {
 		f.tb.Fatalf("ezqtest: %v", err)
 	}
 }
 
 // AwaitIdle returns when the router has nothing to do: all events that could be handled have
 // been handled, and so have the events that were published meanwhile. Other events wait for
-// their delay or for a retry: see [Flow.Advance]. If the router has stopped, AwaitIdle returns
+// their delay or for a retry: see [Flow.Advance]. If the router, or one of several, has stopped, AwaitIdle returns
 // at once.
 //
 // Messages that were not published with the backend of the flow, but in a transaction for

@@ -25,6 +25,7 @@ var (
 	_ backend.Pauser               = steered{}
 	_ backend.DeadLetterStore      = steered{}
 	_ backend.Scheduler            = steered{}
+	_ backend.Inspector            = steered{}
 	_ message.SubscribeInitializer = steered{}
 )
 
@@ -40,7 +41,7 @@ func as[T any](on backend.Backend) (can T, err error) {
 // isSteerable reports whether a backend can do anything that a backend need not.
 func isSteerable(on backend.Backend) bool {
 	switch on.(type) {
-	case backend.Finder, backend.Canceller, backend.Rescheduler, backend.Pauser, backend.DeadLetterStore, backend.Scheduler, message.SubscribeInitializer:
+	case backend.Finder, backend.Canceller, backend.Rescheduler, backend.Pauser, backend.DeadLetterStore, backend.Scheduler, backend.Inspector, message.SubscribeInitializer:
 		return true
 	}
 	return false
@@ -99,7 +100,7 @@ func (s steered) Pause(ctx context.Context, topic string, p backend.Pause) (paus
 	}
 	paused, err = pauser.Pause(ctx, topic, p)
 	if err == nil {
-		s.update(func() { s.paused[topic] = paused })
+		s.update(func() { s.paused[place{topic, s.group}] = paused })
 	}
 	return paused, err
 }
@@ -112,7 +113,7 @@ func (s steered) Resume(ctx context.Context, topic string) (resumed bool, err er
 	}
 	resumed, err = pauser.Resume(ctx, topic)
 	if err == nil {
-		s.update(func() { delete(s.paused, topic) })
+		s.update(func() { delete(s.paused, place{topic, s.group}) })
 	}
 	return resumed, err
 }
@@ -193,13 +194,53 @@ func (s steered) Schedules() backend.Schedules {
 	return scheduler.Schedules()
 }
 
+// QueueStates implements [backend.Inspector].
+func (s steered) QueueStates(ctx context.Context) ([]backend.QueueState, error) {
+	inspector, err := as[backend.Inspector](s.Backend)
+	if err != nil {
+		return nil, err
+	}
+	return inspector.QueueStates(ctx)
+}
+
+// Bindings implements [backend.Inspector].
+func (s steered) Bindings(ctx context.Context) ([]backend.Binding, error) {
+	inspector, err := as[backend.Inspector](s.Backend)
+	if err != nil {
+		return nil, err
+	}
+	return inspector.Bindings(ctx)
+}
+
+// AllPauses implements [backend.Inspector].
+func (s steered) AllPauses(ctx context.Context) ([]backend.Paused, error) {
+	inspector, err := as[backend.Inspector](s.Backend)
+	if err != nil {
+		return nil, err
+	}
+	return inspector.AllPauses(ctx)
+}
+
+// Peek implements [backend.Inspector].
+func (s steered) Peek(ctx context.Context, topic string, p backend.Peek) ([]backend.Peeked, error) {
+	inspector, err := as[backend.Inspector](s.Backend)
+	if err != nil {
+		return nil, err
+	}
+	return inspector.Peek(ctx, topic, p)
+}
+
 // SubscribeInitialize implements [message.SubscribeInitializer].
 func (s steered) SubscribeInitialize(topic string) error {
 	initializer, err := as[message.SubscribeInitializer](s.Backend)
 	if err != nil {
 		return err
 	}
-	return initializer.SubscribeInitialize(topic)
+	if err := initializer.SubscribeInitialize(topic); err != nil {
+		return err
+	}
+	s.update(func() { s.declare(place{topic, s.group}) })
+	return nil
 }
 
 // noSchedules is the schedules of a backend that has none.
@@ -237,13 +278,16 @@ func lettersOf(ctx context.Context, store backend.DeadLetterStore, from string, 
 func (s steered) look(ctx context.Context, topic string, ids []string) {
 	for _, id := range ids {
 		for _, at := range s.topicsOf(id, topic) {
-			deliveries := s.deliveriesOf(at, id)
+			asked := s.placesAsked(at, id)
 			found, err := s.Find(ctx, at, backend.Selection{ID: id})
 			if err != nil {
 				continue // and the rest is noted when it is delivered
 			}
-			found = slices.DeleteFunc(found, func(f backend.Found) bool { return f.Place != backend.InTopic && f.Place != backend.InGroup })
-			s.note(at, id, found, deliveries)
+			for p, deliveries := range asked {
+				s.note(p, at, id, slices.DeleteFunc(slices.Clone(found), func(f backend.Found) bool {
+					return f.Place != backend.InTopic && f.Place != backend.InGroup || !s.liesIn(p, f)
+				}), deliveries)
+			}
 		}
 	}
 }
