@@ -117,6 +117,7 @@ func TestFlow_SteersEachGroup(t *testing.T) {
 		audit := ezqtest.Group(client, "audit")
 		_, err := audit.(backend.Pauser).Pause(f.Context(), "orders.*", backend.Pause{By: "a test", Reason: "a test"})
 		require.NoError(t, err)
+		synctest.Wait() // until its consumers have heard of it
 		f.Publish(parcelPaid{1}, ezq.Topic("orders.eu"), ezq.ID("1"))
 		f.AwaitIdle()
 		ezqtest.Handled[parcelPaid](f).InGroup("billing").Times(1)
