@@ -2,6 +2,7 @@ package memory_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -118,7 +119,7 @@ func TestPattern_DeadLettersGoBackToItsGroup(t *testing.T) {
 		require.NoError(t, plain.Connect(nil).Close())
 		_, err = plain.Pause(t.Context(), "t.*_dead", backend.Pause{By: "a test", Reason: "so that none is leased"})
 		require.NoError(t, err)
-		time.Sleep(time.Minute)
+		synctest.Wait()
 		done, err := plain.Redrive(t.Context(), "t.*_dead", backend.DeadLetterSelection{})
 		require.NoError(t, err)
 		require.Equal(t, 1, done.Moved)

@@ -154,3 +154,29 @@ func TestGroup_NeedsAFlow(t *testing.T) {
 		require.ErrorContains(t, ezqtest.AddRouter(client, ezq.NewRouter(client, nil)), "the flow has begun")
 	})
 }
+
+func TestFlow_GroupsOfOneTopicAreApart(t *testing.T) {
+	t.Parallel()
+	groups := map[string]backend.Backend{}
+	build := func(client backend.Backend) *ezq.Router {
+		routers := map[string]*ezq.Router{}
+		for _, name := range []string{"one", "two"} {
+			groups[name] = ezqtest.Group(client, name)
+			routers[name] = ezq.NewRouter(groups[name], nil)
+			ezq.Handle(routers[name], func(context.Context, parcelPaid) error { return nil }, ezq.Topic("parcels"))
+		}
+		require.NoError(t, ezqtest.AddRouter(client, routers["one"]))
+		return routers["two"]
+	}
+	for _, paused := range []string{"one", "two"} {
+		ezqtest.Run(t, build, func(f *ezqtest.Flow) {
+			_, err := groups[paused].(backend.Pauser).Pause(f.Context(), "parcels", backend.Pause{By: "a test", Reason: "a test"})
+			require.NoError(t, err)
+			synctest.Wait()
+			f.Publish(parcelPaid{1}, ezq.Topic("parcels"))
+			f.AwaitIdle()
+			ezqtest.Handled[parcelPaid](f).Times(1)
+			ezqtest.Handled[parcelPaid](f).InGroup(paused).Times(0)
+		})
+	}
+}
