@@ -26,6 +26,7 @@ var (
 	_ backend.DeadLetterStore      = steered{}
 	_ backend.Scheduler            = steered{}
 	_ backend.Inspector            = steered{}
+	_ backend.Checker              = steered{}
 	_ message.SubscribeInitializer = steered{}
 )
 
@@ -41,7 +42,7 @@ func as[T any](on backend.Backend) (can T, err error) {
 // isSteerable reports whether a backend can do anything that a backend need not.
 func isSteerable(on backend.Backend) bool {
 	switch on.(type) {
-	case backend.Finder, backend.Canceller, backend.Rescheduler, backend.Pauser, backend.DeadLetterStore, backend.Scheduler, backend.Inspector, message.SubscribeInitializer:
+	case backend.Finder, backend.Canceller, backend.Rescheduler, backend.Pauser, backend.DeadLetterStore, backend.Scheduler, backend.Inspector, backend.Checker, message.SubscribeInitializer:
 		return true
 	}
 	return false
@@ -228,6 +229,15 @@ func (s steered) Peek(ctx context.Context, topic string, p backend.Peek) ([]back
 		return nil, err
 	}
 	return inspector.Peek(ctx, topic, p)
+}
+
+// Check implements [backend.Checker].
+func (s steered) Check(ctx context.Context) ([]backend.Finding, error) {
+	checker, err := as[backend.Checker](s.Backend)
+	if err != nil {
+		return nil, err
+	}
+	return checker.Check(ctx)
 }
 
 // SubscribeInitialize implements [message.SubscribeInitializer].

@@ -31,7 +31,7 @@ func TestSteered_HasEveryInterfaceOfBackends(t *testing.T) {
 	known := map[string]reflect.Type{
 		"Finder": reflect.TypeFor[backend.Finder](), "Canceller": reflect.TypeFor[backend.Canceller](), "Rescheduler": reflect.TypeFor[backend.Rescheduler](),
 		"Pauser": reflect.TypeFor[backend.Pauser](), "DeadLetterStore": reflect.TypeFor[backend.DeadLetterStore](), "Scheduler": reflect.TypeFor[backend.Scheduler](),
-		"Inspector": reflect.TypeFor[backend.Inspector](),
+		"Inspector": reflect.TypeFor[backend.Inspector](), "Checker": reflect.TypeFor[backend.Checker](),
 	}
 	others := []string{"Backend", "Parker", "Schedules"} // what each backend is, and what it hands out
 	for _, name := range interfacesOf(t, "../../backend/*.go") {
