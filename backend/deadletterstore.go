@@ -21,7 +21,7 @@ type DeadLetterStore interface {
 	DeadLetters(ctx context.Context, from string, s DeadLetterSelection) ([]FoundDeadLetter, error)
 
 	// CountDeadLetters counts the dead letters that the selection chooses by what they say of themselves, those of which there are
-	// most first. Beyond the Limit, the last one is the sum of all others.
+	// most first. Beyond the Limit, the last one is the sum of all others: see [DeadLetterCount].
 	CountDeadLetters(ctx context.Context, from string, s DeadLetterSelection) ([]DeadLetterCount, error)
 
 	// Redrive moves the dead letters that the selection chooses back to where they came from, the oldest first. One that a
@@ -142,7 +142,8 @@ type DeadLetterCount struct {
 	// UUID, so that errors that differ in these alone are counted together. It selects them.
 	Reason string
 
-	// Rest says that this is the sum of all beyond the Limit. The texts are then empty.
+	// Rest says that this is the sum of all beyond the Limit, and of those for which there is no room: the sums take 32 MiB at
+	// most, which is some 100,000 of usual ones. The texts are then empty.
 	Rest bool
 
 	Letters        int
