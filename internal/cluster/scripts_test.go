@@ -262,3 +262,46 @@ func TestScript_WithoutHomeOwnsItsCache(t *testing.T) {
 		t.Errorf("a link is taken for the cache: %v: %s", err, output)
 	}
 }
+
+// A neighbour who owns a directory, or may write there, can put a program in the place of one that was checked.
+func TestScript_MakesNothingWhereOthersCanExchangeIt(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	shared := strings.TrimPrefix(s.env[3], "TMPDIR=")
+	if os.Geteuid() == 0 { // whose clusters are in /tmp, and whose cache is in TMPDIR without a HOME
+		s.env = s.env[:4]
+	}
+	for _, refused := range []func() error{
+		func() error { return os.Chmod(shared, 0o777) },
+		func() error { return os.Chown(shared, 65534, 65534) },
+		func() error { return os.Chmod(shared, 0o777|os.ModeSticky) },
+	} {
+		if err := refused(); err != nil {
+			continue // only root can give a directory away
+		}
+		if output, told, err := s.run("run", "true"); err == nil || !strings.Contains(output, "set ") || told != "" {
+			t.Errorf("%v: %s\n%s", err, output, told)
+		}
+	}
+}
+
+func TestScript_RunsNoProgramOfTheDirectoryThatItIsStartedIn(t *testing.T) {
+	t.Parallel()
+	needBash(t)
+	s := newScript(t)
+	bash, err := exec.LookPath("bash")
+	s.check(err)
+	library, err := filepath.Abs("../../scripts/lib/install.bash")
+	s.check(err)
+	command := exec.CommandContext(t.Context(), bash, "-c", `. "$1"; postgres_candidates`, "bash", library)
+	command.Dir = s.bin
+	command.Env = []string{"PATH=/usr/bin:/bin"}
+	output, err := command.Output()
+	s.check(err)
+	for line := range strings.Lines(string(output)) {
+		if !strings.HasPrefix(line, "/") {
+			t.Errorf("PostgreSQL is looked for in %q", line)
+		}
+	}
+}

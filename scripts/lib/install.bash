@@ -41,7 +41,9 @@ postgres_candidates() {
 		echo "$EZQ_POSTGRES_BIN"
 		return
 	fi
-	dirname "$(command -v initdb || echo .)"
+	case $(command -v initdb) in
+	/*) dirname "$(command -v initdb)" ;; # and not of where we are, which may be a directory of others
+	esac
 	pg_config --bindir 2>/dev/null || true
 	printf '%s\n' /usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
 		/opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin | sort -rV

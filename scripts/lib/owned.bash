@@ -5,6 +5,17 @@
 # cannot put something else in its place then: /tmp lets them remove only what is theirs.
 is_ours() { [ -O "$1" ] && [ ! -L "$1" ]; }
 
+# keeps_others_out says that no other user can rename or remove what we make in a directory, and put something else in its
+# place: it belongs to us or to root, and is sticky if all may write there.
+keeps_others_out() {
+	local mode owner
+	read -r mode _ owner _ < <(ls -ldn "$1/." 2>/dev/null) || return 1
+	[ "$owner" -eq 0 ] || [ "$owner" -eq "$(id -u)" ] || return 1
+	case $mode in
+	????????w*) [ -k "$1" ] ;;
+	esac
+}
+
 # is_abandoned says that a directory is ours, and that the process is gone that it names in owner.
 is_abandoned() {
 	local owner=$1/owner
@@ -17,7 +28,7 @@ cache_directory() {
 	local own=${TMPDIR:-/tmp}/ezq-$(id -u)
 	if [ -z "${XDG_CACHE_HOME:-}${HOME:-}" ]; then
 		mkdir -m 700 "$own" 2>/dev/null || true
-		is_ours "$own" && [ -d "$own" ] && chmod 700 "$own" ||
+		keeps_others_out "${TMPDIR:-/tmp}" && is_ours "$own" && [ -d "$own" ] && chmod 700 "$own" ||
 			fail "$own is not a directory of yours: set HOME or XDG_CACHE_HOME"
 	fi
 	echo "${XDG_CACHE_HOME:-${HOME:-$own}/.cache}/ezq"
