@@ -28,6 +28,7 @@ type deadLetterDetail struct {
 	columns string
 	also    string // what they are read from beside the table
 	scan    func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error)
+	most    int // bytes of payloads and metadata after which a list ends
 }
 
 func fullDeadLetter() deadLetterDetail {
@@ -42,8 +43,8 @@ func fullDeadLetter() deadLetterDetail {
 	}
 }
 
-// limitedDeadLetter is fullDeadLetter for messages of up to limit bytes.
-func limitedDeadLetter(limit int) deadLetterDetail {
+// limitedDeadLetter is fullDeadLetter for messages of up to limit bytes. Of a larger one, it reads the beginning.
+func limitedDeadLetter(limit, beginning int) deadLetterDetail {
 	full := fullDeadLetter()
 	if limit <= 0 {
 		return full
@@ -53,7 +54,7 @@ func limitedDeadLetter(limit int) deadLetterDetail {
 		" lateral (select coalesce(pg_catalog.octet_length(body), 0)::bigint + coalesce(pg_catalog.octet_length(head), 0)::bigint as size) as measured"
 	within := fmt.Sprintf("case when size <= %d then ", limit)
 	full.columns = strings.NewReplacer("message::text", within+"body end", "headers::text", within+"head end").Replace(full.columns) +
-		fmt.Sprintf(", size, case when size > %[1]d then pg_catalog.left(body, %[1]d) end", limit)
+		fmt.Sprintf(", size, case when size > %[1]d then pg_catalog.left(coalesce(body, ''), %[2]d) end", limit, beginning)
 	full.scan = func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
 		var head deadLetterHead
 		var stored lease.Row
@@ -70,10 +71,21 @@ func limitedDeadLetter(limit int) deadLetterDetail {
 	return full
 }
 
+// maxListed is how many bytes the payloads and metadata have that are listed at once.
+const maxListed = 128 << 20
+
+// listedDeadLetter is limitedDeadLetter for those that are listed, up to most bytes. Of one that has more than half of that,
+// the head is listed.
+func listedDeadLetter(most int) deadLetterDetail {
+	limited := limitedDeadLetter(most/2, 0)
+	limited.most = most
+	return limited
+}
+
 func tooLargeToShow(size int64, limit int) error {
 	return &Error{
 		Op: "read a dead letter", Kind: ErrTooLarge, Cause: fmt.Errorf("with its headers it has %d bytes, and the limit is %d", size, limit),
-		Remedy: "ask for more",
+		Remedy: "ask for more, with ReadDeadLetter",
 	}
 }
 
@@ -153,28 +165,63 @@ func strayed(topic string) error {
 	}
 }
 
-// list reads the dead letters of these ids in queue, in their order.
-func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue string, ids []int64) ([]backend.FoundDeadLetter, error) {
+// list reads the dead letters of these ids in queue, in their order, until it has the most bytes. more says that there are others.
+func (d deadLetterDetail) list(ctx context.Context, pool *pgxpool.Pool, queue string, ids []int64) (found []backend.FoundDeadLetter, more bool, err error) {
 	if len(ids) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
-	deadLetters, err := d.query(ctx, pool, queue, "where msg_id = any($1::bigint[]) order by msg_id", ids)
+	found, more, err = d.query(ctx, pool, queue, ids)
 	if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
-		deadLetters, err = d.listSingly(ctx, pool, queue, ids)
+		found, more, err = d.listSingly(ctx, pool, queue, ids)
 	}
-	return deadLetters, err
+	return found, more, err
 }
 
-func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue, which string, arg any) (found []backend.FoundDeadLetter, err error) {
-	err = transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
-		found, err = d.queryIn(ctx, tx, queue, which, arg)
-		return err
+// query is list in one statement. To end that early, it ends the connection.
+func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue string, ids []int64) (found []backend.FoundDeadLetter, more bool, err error) {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	err = transact.Run(reading, pool, "", func(tx pgx.Tx) error {
+		rows, err := tx.Query(reading, d.sql(queue, "where msg_id = any($1::bigint[]) order by msg_id"), pgx.QueryExecModeCacheDescribe, ids)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for size := 0; rows.Next(); {
+			one, err := d.scan(rows, queue)
+			if err != nil {
+				return err
+			}
+			found = append(found, one)
+			if size += sizeOf(one); size > d.most && len(found) < len(ids) {
+				more = true
+				stop()
+				return nil
+			}
+		}
+		return rows.Err()
 	})
-	return found, err
+	if more {
+		err = nil // it was stopped
+	}
+	return found, more, err
+}
+
+// sizeOf returns how many bytes a dead letter has that its head has not.
+func sizeOf(d backend.FoundDeadLetter) int {
+	size := len(d.Payload)
+	for name, value := range d.Metadata {
+		size += len(name) + len(value)
+	}
+	return size
+}
+
+func (d deadLetterDetail) sql(queue, which string) string {
+	return "select " + d.columns + " from " + queuename.Table(queue) + d.also + " " + which
 }
 
 func (d deadLetterDetail) queryIn(ctx context.Context, tx pgx.Tx, queue, which string, arg any) ([]backend.FoundDeadLetter, error) {
-	rows, err := tx.Query(ctx, "select "+d.columns+" from "+queuename.Table(queue)+d.also+" "+which, pgx.QueryExecModeCacheDescribe, arg)
+	rows, err := tx.Query(ctx, d.sql(queue, which), pgx.QueryExecModeCacheDescribe, arg)
 	if err != nil {
 		return nil, err
 	}
@@ -201,9 +248,12 @@ func (d deadLetterDetail) readIn(ctx context.Context, tx pgx.Tx, queue string, r
 }
 
 // listSingly reads dead letters of which one cannot be read.
-func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, queue string, ids []int64) ([]backend.FoundDeadLetter, error) {
-	deadLetters := make([]backend.FoundDeadLetter, 0, len(ids))
+func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, queue string, ids []int64) (deadLetters []backend.FoundDeadLetter, more bool, err error) {
+	size := 0
 	for _, row := range ids {
+		if size > d.most {
+			return deadLetters, true, nil
+		}
 		deadLetter, err := d.read(ctx, pool, queue, row)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows): // it was moved meanwhile
@@ -211,11 +261,12 @@ func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, qu
 		case fault.IsUnreadable(err) || fault.IsDoubtful(err):
 			deadLetter = backend.FoundDeadLetter{Row: row, Err: fault.Classify("read a dead letter", queue, err)}
 		case err != nil:
-			return nil, err
+			return nil, false, err
 		}
 		deadLetters = append(deadLetters, deadLetter)
+		size += sizeOf(deadLetter)
 	}
-	return deadLetters, nil
+	return deadLetters, false, nil
 }
 
 // deadLetterError returns err, with which op has failed on a topic's own queue.

@@ -298,3 +298,38 @@ func TestDeadLetters_OfMissingQueueAreAnError(t *testing.T) {
 	_, err = redrive(t.Context(), client, "dead", 1, "t")
 	require.ErrorIs(t, err, backend.ErrClosed)
 }
+
+func TestDeadLetters_ListEndsWhereItWouldTakeTooMuchMemory(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	insertDeadLetters(t, pool, 9)
+	execute(t, pool, "update pgmq.q_dead set message = to_jsonb(repeat('x', 3000)) where msg_id < 8")
+	execute(t, pool, "update pgmq.q_dead set message = to_jsonb(repeat('x', 5001)), headers = headers || '{\"ezq_uuid\": \"large\"}' where msg_id = 5")
+	execute(t, pool, "update pgmq.q_dead set message = null, headers = headers || jsonb_build_object('a', repeat('x', 5001)) where msg_id = 6")
+	client.ListAtMost(10_000)
+	page := func(s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
+		return client.DeadLetters(t.Context(), "dead", s)
+	}
+	first, err := page(backend.DeadLetterSelection{})
+	truncated := (*backend.TruncatedError)(nil)
+	require.ErrorAs(t, err, &truncated)
+	require.Equal(t, []string{"m1", "m2", "m3", "m4"}, idsOf(first), "the one with which it has more is there")
+	require.ErrorContains(t, err, "go on with After: 4")
+	rest, err := page(backend.DeadLetterSelection{After: 4})
+	require.NoError(t, err)
+	require.Equal(t, []string{"large", "m6", "m7", "m8", "m9"}, idsOf(rest))
+	for i, one := range rest {
+		if i > 1 {
+			require.NoError(t, one.Err)
+			continue
+		}
+		require.ErrorIs(t, one.Err, pgmq.ErrTooLarge, one.ID)
+		require.Empty(t, one.Payload)
+	}
+	whole, err := client.ReadDeadLetter(t.Context(), "dead", 5, 0)
+	require.NoError(t, err)
+	require.Len(t, whole.Payload, 5003)
+	heads, err := client.DeadLetterHeads(t.Context(), "dead", backend.DeadLetterSelection{})
+	require.NoError(t, err)
+	require.Len(t, heads, 9)
+}

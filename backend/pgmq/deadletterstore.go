@@ -23,10 +23,11 @@ type deadLetterStore struct {
 	publisher *Publisher
 	maxRows   int           // that a list or a count looks at
 	timeout   time.Duration // of a statement that looks
+	maxListed int           // bytes of payloads and metadata
 }
 
 func newDeadLetterStore(publisher *Publisher) *deadLetterStore {
-	return &deadLetterStore{publisher: publisher, maxRows: search.MaxRows, timeout: search.Timeout}
+	return &deadLetterStore{publisher: publisher, maxRows: search.MaxRows, timeout: search.Timeout, maxListed: maxListed}
 }
 
 // look returns a look at the dead letters in a topic that s chooses.
@@ -70,7 +71,14 @@ func (d *deadLetterStore) list(ctx context.Context, from string, s backend.DeadL
 	limit := cmp.Or(s.Limit, backend.DefaultFindLimit)
 	leftOut := d.each(ctx, look, func() int { return limit - len(ids) }, func(one seen) { ids = append(ids, one.id) })
 	if truncated := (*backend.TruncatedError)(nil); leftOut == nil || errors.As(leftOut, &truncated) {
-		found, err = detail.list(ctx, d.publisher.pool, look.queue, ids)
+		var more bool
+		found, more, err = detail.list(ctx, d.publisher.pool, look.queue, ids)
+		if more {
+			leftOut = &backend.TruncatedError{
+				Tables: []string{queuename.Table(look.queue)}, Reason: fmt.Sprintf("the list ends where it has %d KiB of payloads and metadata", detail.most>>10),
+				Remedy: fmt.Sprintf("go on with After: %d, or list their heads", found[len(found)-1].Row),
+			}
+		}
 	}
 	return found, deadLetterError(ctx, d.publisher.pool, op, from, cmp.Or(err, leftOut))
 }
@@ -186,6 +194,6 @@ func (d *deadLetterStore) readOne(ctx context.Context, from string, row int64, l
 	if err != nil {
 		return backend.FoundDeadLetter{}, fault.Classify(op, from, err)
 	}
-	found, err := limitedDeadLetter(limit).read(ctx, d.publisher.pool, queue, row)
+	found, err := limitedDeadLetter(limit, limit).read(ctx, d.publisher.pool, queue, row)
 	return found, deadLetterError(ctx, d.publisher.pool, op, from, err)
 }

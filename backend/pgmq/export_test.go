@@ -50,3 +50,6 @@ func (c *Client) SearchAtMost(rows int, timeout time.Duration) {
 func (c *Client) LookAtMost(rows int, timeout time.Duration) {
 	c.letters.maxRows, c.letters.timeout = rows, timeout
 }
+
+// ListAtMost sets how many bytes of dead letters are listed at once.
+func (c *Client) ListAtMost(bytes int) { c.letters.maxListed = bytes }
