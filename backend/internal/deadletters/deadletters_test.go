@@ -21,10 +21,10 @@ func TestCounts_OfForgedTextsTakeBoundedMemory(t *testing.T) {
 	const letters = 12_000
 	long := func(i int) string { return strings.Repeat("x", 4000) + fmt.Sprint(i%2) }
 	counts, before := deadletters.NewCounts(), heap()
-	real := backend.FoundDeadLetter{Topic: "orders", Handler: "charge", Reason: "no"}
+	usual := backend.FoundDeadLetter{Topic: "orders", Handler: "charge", Reason: "no"}
 	for i := range letters {
 		counts.Add(backend.FoundDeadLetter{Topic: "orders", Handler: fmt.Sprint(i), Group: long(i), Event: long(i), Reason: "é" + long(i)}, time.Unix(int64(i), 0))
-		counts.Add(real, time.Unix(int64(i), 0))
+		counts.Add(usual, time.Unix(int64(i), 0))
 	}
 	took := int64(heap()) - int64(before)
 	t.Logf("%d kB", took>>10)
