@@ -189,6 +189,14 @@ func (c *Client) TxMiddleware() message.HandlerMiddleware {
 	}
 }
 
+// Arrivals returns messages of the queue of topic, or of a group, and of its archive, in the order of their Rows, which
+// is about that in which they were stored. One that was acked is only there where the archive keeps it. Arrivals changes nothing and takes
+// no lease; it looks at 10,000 rows of each table at most, and reads [MaxArrivals]. No queue has no messages, which is no error.
+// The role needs SELECT on the queue. Without SELECT on the archive, that is left out, and the error is a [backend.TruncatedError].
+func (c *Client) Arrivals(ctx context.Context, topic string, a ArrivalSelection) ([]Arrival, error) {
+	return a.arrivals(ctx, c.inspector, topic)
+}
+
 // CreateQueue creates the queue that subscriptions to topic read: the topic's, or
 // that of the Group. If it exists and is of that kind, it does nothing. A queue of
 // another kind is an error of the kind [ErrInvalidConfig]; it stays as it is. That of a Group is

@@ -94,7 +94,7 @@ and with 3 if it ended after --timeout. What it has done by then stays done.`,
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 116"))
 	root.AddCommand(
 		newInstall(s), newUpgrade(s), newGrants(s),
-		newQueues(s), newPublish(s), newFind(s), newCancel(s), newReschedule(s),
+		newQueues(s), newPeek(s), newTail(s), newPublish(s), newFind(s), newCancel(s), newReschedule(s),
 		newDead(s), newPause(s), newResume(s), newSchedules(s), newDoctor(s), newVersion(s),
 	)
 	return root

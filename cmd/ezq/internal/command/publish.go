@@ -72,7 +72,7 @@ often the same command is run: within a day, by default.`,
 		f.headers[name] = value
 		return err
 	}}, "header", "H", "a header of the event; may be given several times")
-	flags.BoolVar(&f.create, "create", false, "create the topic if it does not exist")
+	flags.BoolVar(&f.create, "create", false, "create the queue of the topic, and the table of IDs, if they do not exist")
 	s.runs(cmd, func(ctx context.Context, args []string) error {
 		if err := f.check(cmd.Flags().Changed("data")); err != nil {
 			return err

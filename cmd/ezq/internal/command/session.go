@@ -49,23 +49,39 @@ type task func(ctx context.Context, args []string) error
 // runs gives cmd a task that is done soon.
 func (s *session) runs(cmd *cobra.Command, t task) { s.runsWithin(cmd, defaultTimeout, t) }
 
+// runsWithin gives cmd a task that may take so long, if --timeout does not say otherwise.
+func (s *session) runsWithin(cmd *cobra.Command, timeout time.Duration, t task) {
+	s.limits(cmd, func() time.Duration { return timeout }, t)
+}
+
 // runsOn gives cmd a task that goes on until the process is told to end, which is no failure, or until --timeout if that
 // is given.
 func (s *session) runsOn(cmd *cobra.Command, t task) {
-	s.runsWithin(cmd, 0, func(ctx context.Context, args []string) error {
+	s.runsOnIf(cmd, func() bool { return true }, t)
+}
+
+// runsOnIf is runsOn if it is asked to go on, and else runs.
+func (s *session) runsOnIf(cmd *cobra.Command, goesOn func() bool, t task) {
+	within := func() time.Duration {
+		if goesOn() {
+			return 0
+		}
+		return defaultTimeout
+	}
+	s.limits(cmd, within, func(ctx context.Context, args []string) error {
 		err := t(ctx, args)
-		if cmd.Context().Err() != nil {
+		if cmd.Context().Err() != nil && goesOn() {
 			return nil
 		}
 		return err
 	})
 }
 
-func (s *session) runsWithin(cmd *cobra.Command, timeout time.Duration, t task) {
+func (s *session) limits(cmd *cobra.Command, timeout func() time.Duration, t task) {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx, stop := cmd.Context(), func() {}
 		if s.timeout == 0 {
-			s.timeout = timeout
+			s.timeout = timeout()
 		}
 		if s.timeout > 0 {
 			ctx, stop = context.WithTimeout(ctx, s.timeout)
