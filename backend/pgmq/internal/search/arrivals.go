@@ -65,7 +65,7 @@ func (a Arrivals) Find(ctx context.Context, s Search, topic string) (found []Arr
 		found = append(found, more...)
 		switch known, ok := errors.AsType[*fault.Error](err); {
 		case fault.IsCode(err, "42P01"): // it was dropped meanwhile
-		case t.place == backend.InArchive && ok && known.Kind == fault.ErrPermission:
+		case t.place == backend.InArchive && ok && errors.Is(known, fault.ErrPermission):
 			left = &backend.TruncatedError{Tables: []string{t.name}, Reason: "the role may not read what was acked", Remedy: known.Remedy}
 		case err != nil:
 			return found, err
