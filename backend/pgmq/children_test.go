@@ -51,24 +51,28 @@ func TestMain(m *testing.M) {
 	if name == "" {
 		os.Exit(m.Run())
 	}
-	if err := runChild(children()[name]); err != nil {
+	if err := runChild(name); err != nil {
 		fmt.Fprintf(os.Stderr, "the process that %s: %v\n", name, err)
 		os.Exit(1)
 	}
 }
 
-// runChild runs a program for at most a minute, so that none outlives its test for long.
-func runChild(program func(context.Context, *pgmq.Client) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+// runChild runs a program no longer than a test waits, so that none outlives its test for long.
+func runChild(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	lease := time.Second
+	if name == handlesMessages {
+		lease = 5 * time.Second // which a busy machine loses for no process that lives
+	}
 	client, err := pgmq.Open(ctx, os.Getenv(childDatabaseVariable), &pgmq.Config{
-		Subscriber: pgmq.SubscriberConfig{Lease: time.Second, MaxInFlight: 20, DrainTimeout: 100 * time.Millisecond},
+		Subscriber: pgmq.SubscriberConfig{Lease: lease, MaxInFlight: 20, DrainTimeout: 100 * time.Millisecond},
 		Logger:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return err
 	}
-	return errors.Join(program(ctx, client), client.Close())
+	return errors.Join(children()[name](ctx, client), client.Close())
 }
 
 // settleMessage takes one message, and settles it when it is continued after a stop.
