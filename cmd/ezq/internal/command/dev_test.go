@@ -1,0 +1,164 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The tests of ezq dev run it in this binary, as a process that can be killed.
+func TestMain(m *testing.M) {
+	if os.Getenv("EZQ_TEST_RUN") == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := Run(ctx, os.Args[1:], Process{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Lookup: os.LookupEnv})
+	stop()
+	os.Exit(code)
+}
+
+// devDirectory is where servers are, which their user can reach.
+func devDirectory(t *testing.T) string {
+	t.Helper()
+	pgmqFile(t)
+	dir, err := os.MkdirTemp("/tmp", "ezq-test-dev.*") //nolint:usetesting // the server's user has no way into TempDir
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o711))
+	t.Cleanup(func() {
+		left, _ := filepath.Glob(dir + "/*")
+		assert.Empty(t, left)
+		_ = os.RemoveAll(dir)
+	})
+	return dir
+}
+
+func devArgs(t *testing.T, dir string, args ...string) []string {
+	t.Helper()
+	return append([]string{"dev", "--with", "installed", "--dir", dir, "--file", pgmqFile(t)}, args...)
+}
+
+// startDev starts a process of ezq dev, and returns the URL that it prints.
+func startDev(t *testing.T, dir string) (command *exec.Cmd, address string) {
+	t.Helper()
+	command = exec.Command(os.Args[0], devArgs(t, dir)...)
+	command.Env = append(os.Environ(), "EZQ_TEST_RUN=1")
+	out, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
+	address, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	return command, strings.TrimSpace(address)
+}
+
+func answers(t *testing.T, address string) bool {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	var queues int
+	require.NoError(t, conn.QueryRow(t.Context(), "select count(*) from pgmq.meta").Scan(&queues))
+	return true
+}
+
+func TestDev_RunsACommandAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	dir := devDirectory(t)
+	script := `echo "$EZQ_DATABASE_URL"; stat -c %u "$0"/ezq-dev.*/data; cat; exit 7`
+	code, out, errOut := outputOn(t, nil, "typed", devArgs(t, dir, "sh", "-c", script, dir)...)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "ezq: sh: exit status 7")
+	lines := strings.Split(out, "\n")
+	require.Regexp(t, `^postgres://postgres:.*@127\.0\.0\.1:\d+/ezq\?sslmode=disable$`, lines[0])
+	require.NotEqual(t, "0", lines[1], "root runs no server")
+	require.Equal(t, "typed", lines[2])
+	require.False(t, answers(t, lines[0]))
+}
+
+func TestDev_EndsWithCtrlC(t *testing.T) {
+	t.Parallel()
+	command, address := startDev(t, devDirectory(t))
+	require.True(t, answers(t, address))
+	require.NoError(t, command.Process.Signal(os.Interrupt))
+	require.NoError(t, command.Wait(), "that is no failure")
+	require.False(t, answers(t, address))
+}
+
+func TestDev_RemovesWhatAKilledOneHasLeftAndNoOther(t *testing.T) {
+	t.Parallel()
+	dir := devDirectory(t)
+	killed, left := startDev(t, dir)
+	living, used := startDev(t, dir)
+	require.NoError(t, killed.Process.Kill())
+	_ = killed.Wait()
+	require.True(t, answers(t, left), "a server outlives its process")
+	code, _, errOut := outputOn(t, nil, "", devArgs(t, dir, "true")...)
+	require.Zero(t, code, errOut)
+	require.Contains(t, errOut, "whose process is gone")
+	require.False(t, answers(t, left))
+	require.True(t, answers(t, used))
+	require.NoError(t, living.Process.Signal(syscall.SIGINT))
+	require.NoError(t, living.Wait())
+}
+
+func TestDev_TakesAnotherPortIfThatIsTaken(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+	dir := devDirectory(t)
+	code, out, errOut := outputOn(t, nil, "", devArgs(t, dir, "--port", port, "sh", "-c", "echo $EZQ_DATABASE_URL")...)
+	require.Zero(t, code, errOut)
+	require.Contains(t, errOut, "another program has the port "+port+": another one is taken")
+	u, err := url.Parse(strings.TrimSpace(out))
+	require.NoError(t, err)
+	require.NotEqual(t, port, u.Port())
+}
+
+func TestDev_SaysThatTheDiskIsFull(t *testing.T) {
+	t.Parallel()
+	dir := devDirectory(t)
+	disk := filepath.Join(dir, "disk")
+	require.NoError(t, os.Mkdir(disk, 0o711))
+	defer func() { require.NoError(t, os.Remove(disk)) }()
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=8m,mode=711", "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Skipf("a small disk cannot be mounted, which needs root: %v: %s", err, out)
+	}
+	defer func() { require.NoError(t, exec.Command("umount", "-l", disk).Run()) }()
+	code, _, errOut := outputOn(t, nil, "", devArgs(t, disk, "true")...)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "the disk of "+disk+" is full, and a server needs 100 MB there: free space, or name a directory on another disk with --dir")
+	left, _ := filepath.Glob(disk + "/*")
+	require.Empty(t, left)
+}
+
+func TestDev_SaysWhyItCannotStart(t *testing.T) {
+	t.Parallel()
+	dir := devDirectory(t)
+	for want, variables := range map[string]map[string]string{
+		"EZQ_POSTGRES_BIN=/nowhere does not hold initdb": {"EZQ_POSTGRES_BIN": "/nowhere"},
+	} {
+		code, _, errOut := outputOn(t, variables, "", devArgs(t, dir, "true")...)
+		require.Equal(t, exitFailed, code)
+		require.Contains(t, errOut, want)
+	}
+	code, _, errOut := outputOn(t, nil, "", "dev", "--with", "magic", "--dir", dir)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "choose installed, npm or docker")
+}
