@@ -4,6 +4,7 @@ package schema
 
 import (
 	_ "embed"
+	"fmt"
 	"strings"
 )
 
@@ -34,6 +35,20 @@ var trustedRolesFile string
 // TrustedRolesSQL is the beginning of a statement, with comments, that has the roles which the current one trusts in
 // "trusted_roles", by their oid.
 func TrustedRolesSQL() string { return trustedRolesFile }
+
+// Formats of the comment on a table that says whose messages a queue holds, where its name does not.
+const (
+	TopicLabel = "ezq: topic %q"
+	GroupLabel = TopicLabel + ", group %q"
+)
+
+// Label returns the comment on the table of a topic's own queue, or that of a group.
+func Label(topic, group string) string {
+	if group == "" {
+		return fmt.Sprintf(TopicLabel, topic)
+	}
+	return fmt.Sprintf(GroupLabel, topic, group)
+}
 
 // Literal returns text as a constant of SQL, whatever standard_conforming_strings is.
 func Literal(text string) string {

@@ -13,6 +13,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 // labelTimeout is how long a subscription waits until it can label its queue. The label is
@@ -23,24 +24,12 @@ const labelSQL = `
 select pg_catalog.obj_description(oid, 'pg_class') is null and pg_catalog.pg_has_role(relowner, 'usage')
 from pg_class where oid = $1::text::regclass::oid`
 
-const (
-	topicLabel = "ezq: topic %q"
-	groupLabel = topicLabel + ", group %q"
-)
-
-func labelOf(topic, group string) string {
-	if group == "" {
-		return fmt.Sprintf(topicLabel, topic)
-	}
-	return fmt.Sprintf(groupLabel, topic, group)
-}
-
 // ReadLabel returns whose messages the queue holds, by its label if there is one.
 func ReadLabel(queue, label string) (topic, group string) {
-	if _, err := fmt.Sscanf(label, groupLabel, &topic, &group); err == nil {
+	if _, err := fmt.Sscanf(label, schema.GroupLabel, &topic, &group); err == nil {
 		return topic, group
 	}
-	if _, err := fmt.Sscanf(label, topicLabel, &topic); err == nil {
+	if _, err := fmt.Sscanf(label, schema.TopicLabel, &topic); err == nil {
 		return topic, ""
 	}
 	if name, err := queuename.Of(queue); err == nil && name == queue {
@@ -70,7 +59,7 @@ func writeLabel(ctx context.Context, db transact.Queryer, topic, group, queue st
 	}
 	wanted, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 	if err == nil && wanted {
-		_, err = db.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), sqlfile.Literal(labelOf(topic, group))))
+		_, err = db.Exec(ctx, fmt.Sprintf("comment on table %s is %s", queuename.Table(queue), sqlfile.Literal(schema.Label(topic, group))))
 	}
 	return err
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/internal/schema"
 )
@@ -64,44 +63,10 @@ func NewPlan(ctx context.Context, db Database, service Service, bind bool) (Plan
 	return p.plan, nil
 }
 
-// queue is one that a service needs.
-type queue struct {
-	topic, group string
-	name         string
-	of           Topic
-	options      pgmq.QueueOptions
-}
-
-// String returns the queue as people are told.
-func (q queue) String() string {
-	of := fmt.Sprintf("of the topic %q", q.topic)
-	if q.group != "" {
-		of = fmt.Sprintf("of the group %q, topic %q", q.group, q.topic)
-	}
-	return "queue " + q.name + ", " + of
-}
-
 func (p *planner) topic(ctx context.Context, t Topic) error {
-	options, err := t.options()
+	queues, err := t.queues()
 	if err != nil {
 		return err
-	}
-	var queues []queue
-	if t.hasOwnQueue() {
-		name, _ := pgmq.QueueName(t.Topic) // was checked
-		queues = append(queues, queue{topic: t.Topic, name: name, of: t, options: options})
-	}
-	for _, group := range t.Groups {
-		name, _ := pgmq.GroupQueueName(t.Topic, group)
-		queues = append(queues, queue{t.Topic, group, name, t, options})
-	}
-	if t.hasDeadLetters() {
-		dead := t.Topic + backend.DeadLetterSuffix
-		name, err := pgmq.QueueName(dead)
-		if err != nil {
-			return err
-		}
-		queues = append(queues, queue{topic: dead, name: name, of: Topic{Topic: dead}})
 	}
 	for _, q := range queues {
 		if err := p.queue(ctx, q); err != nil {
@@ -231,7 +196,7 @@ func (p *planner) index(ctx context.Context, index schema.Index, table string, p
 	name := index.Name(table)
 	var there, valid, divided bool
 	var megabytes int64
-	err := p.Pool.QueryRow(ctx, indexSQL, pgx.QueryExecModeExec, `"pgmq".`+name, table).Scan(&there, &valid, &divided, &megabytes)
+	err := p.Pool.QueryRow(ctx, indexThereSQL, pgx.QueryExecModeExec, `"pgmq".`+name, table).Scan(&there, &valid, &divided, &megabytes)
 	if err != nil {
 		return err
 	}
@@ -240,7 +205,7 @@ func (p *planner) index(ctx context.Context, index schema.Index, table string, p
 		return nil
 	}
 	partitioned = partitioned || divided
-	statements := IndexSQL(index, table, !partitioned)
+	statements := []string{indexSQL(index, table, !partitioned)}
 	title := fmt.Sprintf("build the index %s on %s", name, table)
 	if megabytes > 0 {
 		title += fmt.Sprintf(", which has %d MB", megabytes)
@@ -263,18 +228,9 @@ func (p *planner) index(ctx context.Context, index schema.Index, table string, p
 	return nil
 }
 
-// indexSQL tells of an index whether it is there and valid, and of its table whether it has partitions, and its megabytes.
-const indexSQL = `
+// indexThereSQL tells of an index whether it is there and valid, and of its table whether it has partitions, and its megabytes.
+const indexThereSQL = `
 select pg_catalog.to_regclass($1::text) is not null,
 	coalesce((select indisvalid and indrelid = pg_catalog.to_regclass($2::text)::oid from pg_index where indexrelid = pg_catalog.to_regclass($1::text)::oid), false),
 	coalesce((select relkind = 'p' from pg_class where oid = pg_catalog.to_regclass($2::text)::oid), false),
 	coalesce(pg_catalog.pg_relation_size(pg_catalog.to_regclass($2::text)) >> 20, 0)`
-
-// IndexSQL returns the statements that build an index. Concurrently, each is its own transaction.
-func IndexSQL(index schema.Index, table string, concurrently bool) []string {
-	how := ""
-	if concurrently {
-		how = "concurrently "
-	}
-	return []string{"create index " + how + "if not exists " + index.Name(table) + " on " + table + " " + index.Expressions}
-}

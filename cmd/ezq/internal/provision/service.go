@@ -163,6 +163,32 @@ func (t Topic) options() (o pgmq.QueueOptions, err error) {
 	return o, nil
 }
 
+// queues returns the queues that the topic needs.
+func (t Topic) queues() ([]queue, error) {
+	options, err := t.options()
+	if err != nil {
+		return nil, err
+	}
+	var queues []queue
+	if t.hasOwnQueue() {
+		name, _ := pgmq.QueueName(t.Topic) // was checked
+		queues = append(queues, queue{topic: t.Topic, name: name, of: t, options: options})
+	}
+	for _, group := range t.Groups {
+		name, _ := pgmq.GroupQueueName(t.Topic, group)
+		queues = append(queues, queue{t.Topic, group, name, t, options})
+	}
+	if t.hasDeadLetters() {
+		dead := t.Topic + backend.DeadLetterSuffix
+		name, err := pgmq.QueueName(dead)
+		if err != nil {
+			return nil, err
+		}
+		queues = append(queues, queue{topic: dead, name: name, of: Topic{Topic: dead}})
+	}
+	return queues, nil
+}
+
 // indexesOf returns the indexes that a file, or a flag, names.
 func indexesOf(names []string) (indexes []schema.Index, err error) {
 	for _, name := range names {
