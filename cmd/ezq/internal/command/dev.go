@@ -38,7 +38,7 @@ container of Docker. As root it runs in the name of the user postgres.
 	flags.SetInterspersed(false)
 	flags.StringVar(&config.With, "with", "", "installed, npm or docker (default the first of these that can be had)")
 	flags.IntVar(&config.Port, "port", 0, "the port, if no other program has it (default any that is free)")
-	flags.StringVar(&config.Parent, "dir", "", "make the server's directory in this one (default that of temporary files)")
+	flags.StringVar(&config.Parent, "dir", "", "directory in which the server's own is created (default that of temporary files)")
 	from.define(flags)
 	s.runsOn(cmd, func(ctx context.Context, args []string) (err error) {
 		config.Say = func(format string, args ...any) {

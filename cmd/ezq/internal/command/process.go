@@ -93,7 +93,7 @@ and with 3 if it ended after --timeout. What it has done by then stays done.`,
 	asGroup(root)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", ".FlagUsagesWrapped 116"))
 	root.AddCommand(
-		newInstall(s), newUpgrade(s), newGrants(s),
+		newInstall(s), newUpgrade(s), newInit(s), newGrants(s), newSQL(s), newDev(s),
 		newQueues(s), newPeek(s), newTail(s), newPublish(s), newFind(s), newCancel(s), newReschedule(s),
 		newDead(s), newPause(s), newResume(s), newSchedules(s), newDoctor(s), newVersion(s),
 	)

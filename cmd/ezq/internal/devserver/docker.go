@@ -22,11 +22,11 @@ const image = "ghcr.io/pgmq/pg17-pgmq:latest"
 const ownerLabel = "ezq.dev.owner"
 
 // startContainer starts the server in Docker.
-func (c Config) startContainer(ctx context.Context) (*Server, error) {
+func startContainer(ctx context.Context, c Config) (*Server, error) {
 	if _, err := docker(ctx, "", "version", "--format", "{{.Server.Version}}"); err != nil {
 		return nil, fmt.Errorf("no docker engine answers: %w", err)
 	}
-	c.removeContainers(ctx)
+	removeContainers(ctx, c)
 	dir, err := os.MkdirTemp(c.parent(), dirPrefix+"*")
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func waitFor(ctx context.Context, address string) error {
 }
 
 // removeContainers removes those whose processes are gone. Their directories are gone by now.
-func (c Config) removeContainers(ctx context.Context) {
+func removeContainers(ctx context.Context, c Config) {
 	found, err := docker(ctx, "", "ps", "--all", "--filter", "label="+ownerLabel, "--format", `{{.ID}} {{.Label "`+ownerLabel+`"}}`)
 	if err != nil {
 		return

