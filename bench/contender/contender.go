@@ -100,7 +100,7 @@ func All() []Contender {
 	var all []Contender
 	for _, group := range [][]Contender{
 		ezqContenders(), watermillSQLContenders(), riverContenders(),
-		pgmqContenders(), floorContenders(), inProcessContenders(),
+		pgmqContenders(), floorContenders(), {conditionalFloor()}, inProcessContenders(),
 		{nothing()},
 	} {
 		all = append(all, group...)

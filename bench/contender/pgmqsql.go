@@ -67,6 +67,42 @@ func floorContenders() []Contender {
 	})
 }
 
+// Hand-written SQL on the same tables, for publishing on conditions: the least that a condition can cost. A unique index
+// decides on keys, so what is being handled is in the way of what would replace it, and a handler's lock too.
+func conditionalFloor() Contender {
+	return Contender{
+		Name:     "SQL floor, conditions",
+		Settings: "prepared INSERT … ON CONFLICT; a table of IDs; a unique index of keys",
+		Open: func(ctx context.Context, env Env) (Queue, error) {
+			queue, err := openFloor(ctx, env, 100, true)
+			if err != nil {
+				return nil, err
+			}
+			table := "pgmq.q_" + env.Topic
+			const key, hasKey = "(pg_catalog.left(headers->>'ezq_unique'::text, 400))", " where pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string'"
+			keyed := "insert into " + table + " (vt, message, headers) values (clock_timestamp(), $1::jsonb, jsonb_build_object('ezq_unique', $2::text)) on conflict " + key + hasKey
+			_, err = env.Pool.Exec(ctx, "create table pgmq.floor_ids (key bytea primary key, until timestamptz not null); create index on pgmq.floor_ids (until); create unique index on "+table+" "+key+hasKey)
+			return &conditionalQueue{queue.(*sqlQueue), map[Condition]string{ //nolint:forcetypeassert // openFloor makes one
+				Once: `with fresh as (insert into pgmq.floor_ids values (sha256($2::text::bytea), now() + interval '1 day') on conflict do nothing returning 1)
+					insert into ` + table + ` (vt, message) select clock_timestamp(), $1::jsonb from fresh`,
+				Unique:  keyed + " do nothing",
+				Replace: keyed + " do update set message = excluded.message, headers = excluded.headers",
+			}}, err
+		},
+	}
+}
+
+type conditionalQueue struct {
+	*sqlQueue
+	on map[Condition]string
+}
+
+// PublishOn implements [ConditionalPublisher].
+func (q *conditionalQueue) PublishOn(ctx context.Context, m Message, condition Condition, key string) error {
+	_, err := q.env.Pool.Exec(ctx, q.on[condition], m.Body, key)
+	return err
+}
+
 func openFloor(ctx context.Context, env Env, batch int, leases bool) (Queue, error) {
 	table := "pgmq.q_" + env.Topic
 	q := &sqlQueue{

@@ -45,6 +45,7 @@ const (
 	floor100      = "SQL floor, 100"
 	floor1000     = "SQL floor, 1000"
 	floorNoLeases = "SQL floor, no leases"
+	floorOn       = "SQL floor, conditions"
 	goChannel     = "gochannel"
 	memory        = "ezq/memory"
 	memoryR       = "ezq/memory router"
@@ -144,6 +145,10 @@ func onCondition() []Work {
 				{riverPlain + ": plain", riverPlain, plain},
 				{riverPlain + ": unique", riverPlain, on(contender.Unique, 1)},
 				{riverPlain + ": unique, nine in ten exist", riverPlain, on(contender.Unique, 10)},
+				{floorOn + ": plain", floorOn, plain},
+				{floorOn + ": ID", floorOn, on(contender.Once, 1)},
+				{floorOn + ": unique", floorOn, on(contender.Unique, 1)},
+				{floorOn + ": replace, nine in ten exist", floorOn, on(contender.Replace, 10)},
 			},
 		})
 	}

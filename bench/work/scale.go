@@ -18,7 +18,7 @@ type Scale struct {
 func Quick() Scale {
 	return Scale{
 		Rounds:  3,
-		Publish: 400 * time.Millisecond,
+		Publish: 2500 * time.Millisecond,
 		Drain:   20_000,
 		Deep:    200_000,
 		Stale:   300_000,
