@@ -24,6 +24,21 @@ func TestPlans_DoNotDependOnStatistics(t *testing.T) {
 
 func requirePlans(t *testing.T, history []string, partitioned bool) {
 	t.Helper()
+	w, client, keys := newPlanChecker(t, history, partitioned)
+	w.administer(client, keys)
+}
+
+// A key is looked up in a queue that is as full as it is.
+func TestPlans_OfConditionsDoNotDependOnStatistics(t *testing.T) {
+	t.Parallel()
+	pgtest.EachHistory(t, func(t *testing.T, history []string, partitioned bool) {
+		w, client, _ := newPlanChecker(t, history, partitioned)
+		w.publishOnConditions(client)
+	})
+}
+
+func newPlanChecker(t *testing.T, history []string, partitioned bool) (*planChecker, *Client, *KeyStore) {
+	t.Helper()
 	database := pgtest.Database(t)
 	pool, plans := pgtest.Explain(t, database)
 	client, err := New(pool, nil)
@@ -35,8 +50,7 @@ func requirePlans(t *testing.T, history []string, partitioned bool) {
 	require.NoError(t, err)
 	pgtest.MakeHistory(t, database, history, partitioned)
 	plans.Forget()
-	w := &planChecker{t: t, ctx: t.Context(), plans: plans}
-	w.administer(client, keys)
+	return &planChecker{t: t, ctx: t.Context(), plans: plans}, client, keys
 }
 
 // planChecker runs statements, and holds what they have read against what they were asked for.
@@ -101,4 +115,33 @@ func (w *planChecker) administer(client *Client, keys *KeyStore) {
 	seen, err := keys.Seen(w.ctx, "k")
 	w.plans.RequireFewRows(w.t, "KeyStore.Seen", 1, err)
 	require.True(w.t, seen)
+}
+
+// publishOnConditions publishes by itself, where a plan is kept, and in a transaction.
+func (w *planChecker) publishOnConditions(client *Client) {
+	w.t.Helper()
+	publishers := map[string]message.Publisher{"": client}
+	unique := backend.WithPublishCondition(w.ctx, &backend.PublishCondition{UniqueKey: "the first"})
+	require.NoError(w.t, client.Publish("t", message.NewMessageWithContext(unique, "the first", nil))) // it makes the index, which waits for transactions
+	tx, err := client.pool.Begin(w.ctx)
+	require.NoError(w.t, err)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(w.ctx)) }()
+	publishers[" in a transaction"] = client.WithTx(tx)
+	for where, publisher := range publishers {
+		for what, condition := range map[string]func(key string) *backend.PublishCondition{
+			"ID":     func(string) *backend.PublishCondition { return &backend.PublishCondition{Once: true} },
+			"Unique": func(key string) *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "u" + key} },
+			"Replace": func(key string) *backend.PublishCondition {
+				return &backend.PublishCondition{UniqueKey: "r" + key, Replace: true}
+			},
+		} {
+			publish := func(name string) error {
+				return publisher.Publish("t", message.NewMessageWithContext(backend.WithPublishCondition(w.ctx, condition(name+where)), name+where, nil))
+			}
+			require.NoError(w.t, publish("first")) // it looks for what it needs
+			w.plans.Forget()
+			w.plans.RequireFewRows(w.t, what+where+", new", 1, publish("second"))
+			w.plans.RequireFewRows(w.t, what+where+", known", 1, publish("second"))
+		}
+	}
 }

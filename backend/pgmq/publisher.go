@@ -187,21 +187,25 @@ func (p *Publisher) publish(topic string, msgs []*message.Message) error {
 	return p.commits.Write(ctx, topic, encoded, send)
 }
 
-// publishConditional publishes messages of which some have conditions. Where another transaction has published the same ID or
-// key, it waits for the end of that, without a connection that others could use.
+// publishConditional publishes messages of which some have conditions. Concurrent calls share statements of their kind, which messages
+// without a condition do not pay for. Where another transaction has published the same ID or key, a call waits for the
+// end of that by itself, without a connection that others could use.
 func (p *Publisher) publishConditional(ctx context.Context, topic string, batch insert.Batch, send func(context.Context, insert.Batch) error) error {
 	const shortest, longest = 5 * time.Millisecond, 250 * time.Millisecond
-	var err error
-	if batch.Keyed() != nil { // the lock of a key is of one transaction
-		err = send(ctx, batch)
-	} else { // IDs share statements, which messages without a condition do not pay for
-		err = p.commits.Write(ctx, "IDs\x00"+topic, batch, send)
+	kind, taken := "IDs\x00", false
+	if batch.IsKeyed() {
+		kind, batch.Taken = "keys\x00", []*bool{&taken}
+		if batch.Conditions[0].Replace {
+			kind = "keys that repeat\x00"
+		}
 	}
-	for pause := shortest; errors.Is(err, condition.ErrTaken); pause = min(2*pause, longest) {
+	err := p.commits.Write(ctx, kind+topic, batch, send)
+	for pause := shortest; errors.Is(err, condition.ErrTaken) || err == nil && taken; pause = min(2*pause, longest) {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", condition.ErrTaken, context.Cause(ctx))
 		case <-time.After(pause):
+			taken = false
 			err = send(ctx, batch)
 		}
 	}
@@ -314,23 +318,51 @@ func (p *Publisher) insertConditional(ctx context.Context, to *catalog.Route, ba
 	return err == nil, err
 }
 
-// runConditional runs an insert in the transaction of the publisher, or in one of its own.
-func (p *Publisher) runConditional(ctx context.Context, conditional *condition.Insert) (results []backend.PublishResult, err error) {
+// runConditional runs an insert in the transaction of the publisher, or by itself.
+func (p *Publisher) runConditional(ctx context.Context, conditional *condition.Insert) (results []insert.Result, err error) {
 	if db, ok := p.db.(transact.RowQueryer); ok && p.inTx {
 		results, err = conditional.Run(ctx, db)
-	} else if db, ok := p.db.(transact.Sender); ok && !conditional.Route.Pooled { // a batch would prepare its statements
-		results, err = conditional.Try(ctx, db)
-	} else {
-		err = p.transact(ctx, func(inside *Publisher) (err error) {
-			results, err = conditional.TryIn(ctx, inside.db.(pgx.Tx)) //nolint:forcetypeassert // transact passes one
-			return err
-		})
-		return results, err
+		return results, sendError(err)
 	}
-	if err != nil && !errors.Is(err, condition.ErrTaken) {
-		err = &insert.SendError{Cause: err}
+	if !conditional.Batch.IsKeyed() {
+		if err := p.forgetIDs(ctx, conditional.Batch.Len()); err != nil {
+			return nil, err
+		}
+	}
+	db, ok := p.db.(condition.DB)
+	alone := ok && !p.prepared.Begins() && (!conditional.Batch.IsKeyed() || !conditional.Route.Pooled) // a batch would prepare its statements
+	if alone {
+		if results, err = conditional.Try(ctx, db); err != nil || results != nil {
+			return results, sendError(err)
+		}
+	}
+	err = p.transact(ctx, func(inside *Publisher) (err error) {
+		results, err = conditional.TryIn(ctx, inside.db.(pgx.Tx)) //nolint:forcetypeassert // transact passes one
+		return err
+	})
+	if alone && err == nil && results != nil {
+		p.prepared.MustBegin()
 	}
 	return results, err
+}
+
+// forgetIDs forgets some IDs whose time is over, if it is time for that.
+func (p *Publisher) forgetIDs(ctx context.Context, published int) error {
+	ids := p.prepared.Forgettable(published)
+	if ids == 0 {
+		return nil
+	}
+	return p.transact(ctx, func(inside *Publisher) error {
+		return condition.ForgetIDs(ctx, inside.db.(pgx.Tx), ids) //nolint:forcetypeassert // transact passes one
+	})
+}
+
+// sendError marks an error of the statement that stores messages.
+func sendError(err error) error {
+	if err == nil || errors.Is(err, condition.ErrTaken) {
+		return err
+	}
+	return &insert.SendError{Cause: err}
 }
 
 // notifiesInTx reports whether a publish to the queues is to notify in the caller's transaction: of

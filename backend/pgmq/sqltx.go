@@ -79,6 +79,8 @@ func asText(arg any) (string, error) {
 		oid = pgtype.TextArrayOID
 	case []int64:
 		oid = pgtype.Int8ArrayOID
+	case [][]byte:
+		oid = pgtype.ByteaArrayOID
 	case []*time.Time:
 		oid = pgtype.TimestamptzArrayOID
 	default:

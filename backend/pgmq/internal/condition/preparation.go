@@ -37,10 +37,44 @@ func ids() catalog.OwnTable { return catalog.KeysTable(idsTable, "remembers IDs"
 type Prepared struct {
 	mu    sync.Mutex
 	until map[string]time.Time // by table; it need not be looked for before that
+	begun bool                 // transactions have to be begun: the sessions have another isolation level
+	owed  int                  // IDs that were published since some were last forgotten
 }
 
 // NewPrepared returns a Prepared that knows of nothing.
-func NewPrepared() *Prepared { return &Prepared{until: map[string]time.Time{}} }
+func NewPrepared() *Prepared {
+	return &Prepared{until: map[string]time.Time{}, owed: forgetAfter - 1}
+}
+
+// forgetAfter is after how many IDs a publisher forgets some whose time is over: twice as many, so that the table does
+// not grow. A publisher begins with that, since many a program publishes one ID and ends.
+const forgetAfter = 50
+
+// Forgettable tells how many IDs a publish of so many messages is to forget, if it is to forget any.
+func (p *Prepared) Forgettable(published int) (ids int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed += published
+	if p.owed < forgetAfter {
+		return 0
+	}
+	ids, p.owed = 2*p.owed, 0
+	return ids
+}
+
+// MustBegin is for when transactions have turned out not to be READ COMMITTED by themselves.
+func (p *Prepared) MustBegin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.begun = true
+}
+
+// Begins reports whether transactions have to be begun.
+func (p *Prepared) Begins() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.begun
+}
 
 // Forget is for when something turned out to be gone.
 func (p *Prepared) Forget() {
@@ -75,7 +109,7 @@ type Preparer struct {
 
 // Prepare makes what insert needs.
 func (p Preparer) Prepare(ctx context.Context, insert *Insert) error {
-	if insert.Batch.Keyed() == nil {
+	if !insert.Batch.IsKeyed() {
 		return p.ids(ctx)
 	}
 	var missing []string
@@ -110,6 +144,25 @@ func (p Preparer) ids(ctx context.Context) error {
 	}
 	if err == nil {
 		p.Prepared.set(idsTable, time.Now().Add(recheckAfter))
+	}
+	return err
+}
+
+//go:embed sql/forget_ids.sql
+var forgetIDsSQL string
+
+// ForgetIDs forgets as many IDs whose time is over, in a transaction of its own, to which nothing else belongs. It returns
+// [ErrTaken] if another transaction has locked their table.
+func ForgetIDs(ctx context.Context, tx pgx.Tx, most int) error {
+	_, err := tx.Exec(ctx, transact.PlanSQL+", pg_catalog.set_config('lock_timeout', '20ms', true)", pgx.QueryExecModeCacheDescribe)
+	if err == nil {
+		_, err = tx.Exec(ctx, strings.ReplaceAll(sqlfile.Text(forgetIDsSQL), "{ids}", idsTable), pgx.QueryExecModeCacheDescribe, most)
+	}
+	switch {
+	case fault.IsOwnLockTimeout(err, idsName):
+		return ErrTaken
+	case fault.IsCode(err, "42703"): // undefined_column
+		return ids().Explain(err)
 	}
 	return err
 }
@@ -233,10 +286,10 @@ func Explain(err error, insert *Insert) error {
 		return denied(err, ids().Grants)
 	}
 	privileges := "INSERT (vt, message, headers)"
-	switch keyed := insert.Batch.Keyed(); {
-	case keyed != nil && keyed.Replace:
+	switch keyed := insert.Batch.IsKeyed(); {
+	case keyed && insert.Batch.Conditions[0].Replace:
 		privileges = "SELECT, INSERT (vt, message, headers), UPDATE (vt, message, headers)"
-	case keyed != nil:
+	case keyed:
 		privileges = "SELECT, INSERT (vt, message, headers)"
 	}
 	var grants []string

@@ -25,6 +25,7 @@ type Batch struct {
 
 	Conditions []*backend.PublishCondition // of each message, or nil; none if none has one
 	IDs        []string                    // of the messages, where there are conditions
+	Taken      []*bool                     // of the messages, where there are keys: set by Report, for the call that waits
 }
 
 // Encode returns messages as a batch. It refuses what could not be stored, or not
@@ -66,20 +67,29 @@ func Encode(msgs []*message.Message, maxPayload int) (Batch, error) {
 // Len returns how many messages there are.
 func (b *Batch) Len() int { return len(b.Messages) }
 
-// Keyed is the condition of a message with a key, which is published alone, or nil.
-func (b *Batch) Keyed() *backend.PublishCondition {
-	if len(b.Conditions) == 1 && b.Conditions[0].UniqueKey != "" {
-		return b.Conditions[0]
-	}
-	return nil
+// IsKeyed reports whether the messages have keys. A call publishes a message with a key alone, and calls of one kind share a batch.
+func (b *Batch) IsKeyed() bool {
+	return len(b.Conditions) > 0 && b.Conditions[0] != nil && b.Conditions[0].UniqueKey != ""
+}
+
+// Result is what became of a message.
+type Result struct {
+	backend.PublishResult
+	Taken bool // another transaction has its key: it is not stored, and nothing is decided
 }
 
 // Report tells the conditions what became of their messages, and returns whether a queue has changed.
-func (b *Batch) Report(results []backend.PublishResult) (changed bool) {
+func (b *Batch) Report(results []Result) (changed bool) {
 	for i, condition := range b.Conditions {
+		if results[i].Taken {
+			if b.Taken != nil {
+				*b.Taken[i] = true
+			}
+			continue
+		}
 		changed = changed || results[i].Outcome != backend.PublishExisted
 		if condition != nil {
-			condition.Report(results[i])
+			condition.Report(results[i].PublishResult)
 		}
 	}
 	return changed
@@ -92,6 +102,7 @@ func (b *Batch) append(other Batch) {
 	b.Times = append(b.Times, other.Times...)
 	b.Conditions = append(b.Conditions, other.Conditions...)
 	b.IDs = append(b.IDs, other.IDs...)
+	b.Taken = append(b.Taken, other.Taken...)
 	b.size = b.size.plus(other.size)
 }
 
