@@ -1,0 +1,152 @@
+package console_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
+	"github.com/ezq-go/ezq/console"
+)
+
+// version is that of the dead letter of newBroker.
+func version() string {
+	return backend.FoundDeadLetter{Payload: []byte(`{"secret":"hunter2"}`)}.Version()
+}
+
+// change is an action with what it needs.
+type change struct {
+	values url.Values
+	right  console.Rights
+	result string
+}
+
+// changesOf are all actions.
+func changesOf() map[string]change {
+	return map[string]change{
+		"pause":   {form("topic", "orders", "why", "because", "for", "1h"), console.Rights{Pause: true}, "It is paused until"},
+		"resume":  {form("topic", "orders"), console.Rights{Pause: true}, "It was not paused."},
+		"redrive": {form("topic", "orders_dead"), console.Rights{Redrive: true}, "1 moved back."},
+		"purge":   {form("topic", "orders_dead", "handler", "charge"), console.Rights{Purge: true}, "1 deleted."},
+		"edit":    {form("topic", "orders_dead", "row", "1", "version", version(), "payload", `{"a":1}`), console.Rights{Messages: true, Payloads: true, Edit: true}, "It is changed"},
+		"cancel":  {form("topic", "orders", "id", "event-1"), console.Rights{Cancel: true}, "1 deleted that waited"},
+		"stop":    {form("topic", "orders", "id", "event-1"), console.Rights{Cancel: true}, "1 deleted that waited"},
+	}
+}
+
+// without returns all rights but those.
+func without(r console.Rights) console.Rights {
+	all := console.Everything()
+	all.Redrive, all.Edit, all.Purge = !r.Redrive, !r.Edit, !r.Purge
+	all.Pause, all.Cancel = !r.Pause, !r.Cancel
+	return all
+}
+
+func TestChange_NeedsItsOwnRight(t *testing.T) {
+	t.Parallel()
+	for name, change := range changesOf() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			change.values.Set("action", name)
+			refused := newSite(t, newBroker(t), without(change.right))
+			for _, path := range []string{"/confirm", "/do"} {
+				got := refused.post(path, change.values)
+				require.Equal(t, http.StatusForbidden, got.StatusCode, got.body)
+				require.Contains(t, got.body, "You may not")
+			}
+			require.Empty(t, refused.log.String())
+
+			granted := newSite(t, newBroker(t), change.right)
+			got := granted.post("/confirm", change.values)
+			require.Equal(t, http.StatusOK, got.StatusCode, got.body)
+			require.Contains(t, got.body, `action="do"`)
+			require.Empty(t, granted.log.String(), "it is changed before it is confirmed")
+			got = granted.post("/do", change.values)
+			require.Equal(t, http.StatusOK, got.StatusCode, got.body)
+			require.Contains(t, got.body, change.result)
+			require.Contains(t, granted.log.String(), "action="+name)
+			require.Contains(t, granted.log.String(), "by=ada")
+		})
+	}
+}
+
+func TestChange_IsAPostOfTheSiteItself(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	s := newSite(t, broker, console.Everything())
+	values := form("action", "purge", "topic", "orders_dead")
+	require.Equal(t, http.StatusNotFound, s.get("/do?"+values.Encode()).StatusCode)
+	for header, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
+		r := httptest.NewRequest(http.MethodPost, "/do", strings.NewReader(values.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set(header, value)
+		got := s.serve(r)
+		require.Equal(t, http.StatusForbidden, got.StatusCode)
+		require.Contains(t, got.body, "another site")
+	}
+	left, err := broker.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
+// What cannot be read of a selection must not choose more.
+func TestChange_ChoosesNoMoreThanWasMeant(t *testing.T) {
+	t.Parallel()
+	for _, pairs := range [][]string{{"row", "x"}, {"age", "soon"}, {"age", "-1h"}, {"reason", "declined"}} {
+		broker := newBroker(t)
+		rights := console.Everything()
+		rights.Payloads = false
+		s := newSite(t, broker, rights)
+		values := form(append(pairs, "action", "purge", "topic", "orders_dead")...)
+		got := s.post("/do", values)
+		require.Equal(t, http.StatusBadRequest, got.StatusCode, "%v: %s", pairs, got.body)
+		left, err := broker.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})
+		require.NoError(t, err)
+		require.Len(t, left, 1, "%v", pairs)
+	}
+}
+
+func TestChange_OfWhatHasChangedMeanwhileIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, newBroker(t), console.Everything())
+	got := s.post("/do", form("action", "edit", "topic", "orders_dead", "row", "1", "version", "old", "payload", "{}"))
+	require.Contains(t, got.body, "has another payload than the one that was edited")
+	got = s.post("/do", form("action", "edit", "topic", "orders_dead", "row", "1", "version", version(), "payload", "{"))
+	require.Equal(t, http.StatusBadRequest, got.StatusCode)
+	require.Contains(t, s.log.String(), "has failed")
+}
+
+func TestRedrives_AtOnceSayWhatEachDid(t *testing.T) {
+	t.Parallel()
+	broker := memory.New(nil)
+	t.Cleanup(func() { _ = broker.Close() })
+	const n = 200
+	for i := range n {
+		letter := newMessage(fmt.Sprint(i), "{}")
+		for name, value := range backend.DeadLetterMetadata("orders", "h", 1, errors.New("x")) {
+			letter.Metadata.Set(name, value)
+		}
+		require.NoError(t, broker.Publish("orders_dead", letter))
+	}
+	s := newSite(t, broker, console.Everything())
+	moved := make([]int, 2)
+	var group sync.WaitGroup
+	for i := range moved {
+		group.Go(func() {
+			got := s.post("/do", form("action", "redrive", "topic", "orders_dead"))
+			_, text, _ := strings.Cut(got.body, "<p>")
+			_, text, _ = strings.Cut(text, "<p>")
+			_, _ = fmt.Sscanf(text, "%d moved back", &moved[i])
+		})
+	}
+	group.Wait()
+	require.Equal(t, n, moved[0]+moved[1])
+}
