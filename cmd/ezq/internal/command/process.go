@@ -95,7 +95,7 @@ and with 3 if it ended after --timeout. What it has done by then stays done.`,
 	root.AddCommand(
 		newInstall(s), newUpgrade(s), newInit(s), newGrants(s), newSQL(s), newDev(s),
 		newQueues(s), newPeek(s), newTail(s), newPublish(s), newFind(s), newCancel(s), newReschedule(s),
-		newDead(s), newPause(s), newResume(s), newSchedules(s), newDoctor(s), newVersion(s),
+		newDead(s), newPause(s), newResume(s), newSchedules(s), newDoctor(s), newConsole(s), newVersion(s),
 	)
 	return root
 }
