@@ -161,7 +161,7 @@ func (v *view) snapshot() *snapshot {
 	case now == nil:
 		v.fail(http.StatusGatewayTimeout, fmt.Sprintf("The state of the queues could not be read within %v.", v.config.Timeout), "Try again when the server is less busy.")
 	case now.err != nil && len(now.states) == 0:
-		v.fail(http.StatusBadGateway, now.err.Error(), "")
+		v.failed(now.err)
 		return nil
 	case now.err != nil:
 		v.note(now.err)
