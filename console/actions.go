@@ -10,6 +10,9 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
+// actionsView changes something.
+type actionsView struct{ *view }
+
 // action is something that is changed after it was confirmed.
 type action struct {
 	title  string // as "Pause the topic"
@@ -18,33 +21,33 @@ type action struct {
 	why    bool   // it asks why, and for how long
 	can    func(client) bool
 	right  func(Rights) bool
-	of     func(*view) string // what it is done to, for people and for the log
-	do     func(*view) (result string, err error)
+	of     func(actionsView) string // what it is done to, for people and for the log
+	do     func(actionsView) (result string, err error)
 }
 
 // actions are all changes that the console makes.
 func actions() map[string]action {
 	return map[string]action{
 		"pause": {
-			title: "Pause a topic", verb: "Pause", why: true, can: canPause, right: mayPause, of: (*view).ofTopic, do: (*view).pause,
+			title: "Pause a topic", verb: "Pause", why: true, can: canPause, right: mayPause, of: actionsView.ofTopic, do: actionsView.pause,
 		},
-		"resume":          {title: "Resume a topic", verb: "Resume", can: canPause, right: mayPause, of: (*view).ofTopic, do: (*view).resume},
-		"pause-schedule":  {title: "Pause a schedule", verb: "Pause", why: true, can: hasSchedules, right: mayPause, of: (*view).ofSchedule, do: (*view).pauseSchedule},
-		"resume-schedule": {title: "Resume a schedule", verb: "Resume", can: hasSchedules, right: mayPause, of: (*view).ofSchedule, do: (*view).resumeSchedule},
+		"resume":          {title: "Resume a topic", verb: "Resume", can: canPause, right: mayPause, of: actionsView.ofTopic, do: actionsView.resume},
+		"pause-schedule":  {title: "Pause a schedule", verb: "Pause", why: true, can: hasSchedules, right: mayPause, of: actionsView.ofSchedule, do: actionsView.pauseSchedule},
+		"resume-schedule": {title: "Resume a schedule", verb: "Resume", can: hasSchedules, right: mayPause, of: actionsView.ofSchedule, do: actionsView.resumeSchedule},
 		"redrive": {
-			title: "Redrive dead letters", verb: "Redrive", can: hasLetters, right: func(r Rights) bool { return r.Redrive }, of: (*view).ofLetters, do: (*view).redrive,
+			title: "Redrive dead letters", verb: "Redrive", can: hasLetters, right: func(r Rights) bool { return r.Redrive }, of: actionsView.ofLetters, do: actionsView.redrive,
 		},
 		"purge": {
-			title: "Delete dead letters", verb: "Delete", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Purge }, of: (*view).ofLetters, do: (*view).purge,
+			title: "Delete dead letters", verb: "Delete", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Purge }, of: actionsView.ofLetters, do: actionsView.purge,
 		},
 		"edit": {
-			title: "Change a dead letter", verb: "Change", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Edit }, of: (*view).ofLetters, do: (*view).edit,
+			title: "Change a dead letter", verb: "Change", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Edit }, of: actionsView.ofLetters, do: actionsView.edit,
 		},
 		"cancel": {
-			title: "Cancel an event that waits", verb: "Cancel the event", danger: true, can: canCancel, right: mayCancel, of: (*view).ofEvent, do: (*view).cancel,
+			title: "Cancel an event that waits", verb: "Cancel the event", danger: true, can: canCancel, right: mayCancel, of: actionsView.ofEvent, do: actionsView.cancel,
 		},
 		"stop": {
-			title: "Cancel an event that waits or is being handled", verb: "Cancel the event", danger: true, can: canCancel, right: mayCancel, of: (*view).ofEvent, do: (*view).stop,
+			title: "Cancel an event that waits or is being handled", verb: "Cancel the event", danger: true, can: canCancel, right: mayCancel, of: actionsView.ofEvent, do: actionsView.stop,
 		},
 	}
 }
@@ -73,7 +76,7 @@ func sentOn() []string {
 }
 
 // chosen returns the action that is asked for, or shows why it is refused.
-func (v *view) chosen() (a action, ok bool) {
+func (v actionsView) chosen() (a action, ok bool) {
 	if a, ok = actions()[v.form("action")]; !ok {
 		v.fail(http.StatusBadRequest, "There is no such action.", "Choose one from the page that you come from.")
 		return a, false
@@ -91,12 +94,12 @@ func (v *view) chosen() (a action, ok bool) {
 }
 
 // confirm asks whether something is to be changed.
-func (v *view) confirm() {
+func (v actionsView) confirm() {
 	a, ok := v.chosen()
 	if !ok {
 		return
 	}
-	if _, err := v.selection(); v.failed(err) {
+	if _, err := (deadView{v.view}).selection(); v.failed(err) {
 		return
 	}
 	c := confirmation{Action: v.form("action"), Title: a.title, Verb: a.verb, Of: a.of(v), Danger: a.danger, Why: a.why, Back: v.back()}
@@ -116,29 +119,29 @@ func (v *view) confirm() {
 type done struct{ Title, Of, Result, Back string }
 
 // do does what was confirmed, and logs it.
-func (v *view) do() {
+func (v actionsView) do() {
 	a, ok := v.chosen()
 	if !ok {
 		return
 	}
 	of := a.of(v)
 	result, err := a.do(v)
-	log := v.config.Logger.With("action", v.form("action"), "by", v.user(v.r), "of", of, "result", result)
+	action, by := v.form("action"), v.user(v.r)
 	if err != nil {
-		log.Warn("ezq: a change from the console has failed, or is not complete", "error", err)
+		v.config.Logger.Warn("ezq: a change from the console has failed, or is not complete", "action", action, "by", by, "of", of, "result", result, "error", err)
 		if result == "" {
 			v.failed(err)
 			return
 		}
 		v.note(err)
 	} else {
-		log.Info("ezq: something was changed from the console")
+		v.config.Logger.Info("ezq: something was changed from the console", "action", action, "by", by, "of", of, "result", result)
 	}
 	v.show(http.StatusOK, "done", a.title, done{a.title, of, result, v.back()})
 }
 
 // back returns the page that an action was chosen on.
-func (v *view) back() string {
+func (v actionsView) back() string {
 	switch topic := v.form("topic"); {
 	case v.form("schedule") != "":
 		return "schedules"
@@ -152,15 +155,15 @@ func (v *view) back() string {
 	return "./"
 }
 
-func (v *view) ofTopic() string    { return fmt.Sprintf("topic %q", v.form("topic")) }
-func (v *view) ofSchedule() string { return fmt.Sprintf("schedule %q", v.form("schedule")) }
-func (v *view) ofEvent() string {
+func (v actionsView) ofTopic() string    { return fmt.Sprintf("topic %q", v.form("topic")) }
+func (v actionsView) ofSchedule() string { return fmt.Sprintf("schedule %q", v.form("schedule")) }
+func (v actionsView) ofEvent() string {
 	return fmt.Sprintf("event %q of topic %q", v.form("id"), v.form("topic"))
 }
 
 // ofLetters says which dead letters are chosen.
-func (v *view) ofLetters() string {
-	f := v.letterFilter()
+func (v actionsView) ofLetters() string {
+	f := deadView{v.view}.letterFilter()
 	if f.Row != "" {
 		return fmt.Sprintf("dead letter %s in %q", f.Row, f.Topic)
 	}
@@ -177,7 +180,7 @@ func (v *view) ofLetters() string {
 }
 
 // wantedPause returns the pause that is asked for.
-func (v *view) wantedPause() (backend.Pause, error) {
+func (v actionsView) wantedPause() (backend.Pause, error) {
 	p := backend.Pause{By: v.user(v.r), Reason: v.form("why")}
 	if text := v.form("for"); text != "" {
 		d, err := time.ParseDuration(text)
@@ -209,7 +212,7 @@ func resumedText(resumed bool, err error) (string, error) {
 	return "It was not paused.", nil
 }
 
-func (v *view) pause() (string, error) {
+func (v actionsView) pause() (string, error) {
 	p, err := v.wantedPause()
 	if err != nil {
 		return "", err
@@ -217,11 +220,11 @@ func (v *view) pause() (string, error) {
 	return pausedText(v.client.pauser.Pause(v.ctx, v.form("topic"), p))
 }
 
-func (v *view) resume() (string, error) {
+func (v actionsView) resume() (string, error) {
 	return resumedText(v.client.pauser.Resume(v.ctx, v.form("topic")))
 }
 
-func (v *view) pauseSchedule() (string, error) {
+func (v actionsView) pauseSchedule() (string, error) {
 	p, err := v.wantedPause()
 	if err != nil {
 		return "", err
@@ -229,12 +232,12 @@ func (v *view) pauseSchedule() (string, error) {
 	return pausedText(v.client.schedules.Pause(v.ctx, v.form("schedule"), p))
 }
 
-func (v *view) resumeSchedule() (string, error) {
+func (v actionsView) resumeSchedule() (string, error) {
 	return resumedText(v.client.schedules.Resume(v.ctx, v.form("schedule")))
 }
 
-func (v *view) redrive() (string, error) {
-	selection, err := v.selection()
+func (v actionsView) redrive() (string, error) {
+	selection, err := deadView{v.view}.selection()
 	if err != nil {
 		return "", err
 	}
@@ -242,8 +245,8 @@ func (v *view) redrive() (string, error) {
 	return fmt.Sprintf("%d moved back. %d stay because they are leased, delayed or locked.", got.Moved, got.Busy), err
 }
 
-func (v *view) purge() (string, error) {
-	selection, err := v.selection()
+func (v actionsView) purge() (string, error) {
+	selection, err := deadView{v.view}.selection()
 	if err != nil {
 		return "", err
 	}
@@ -251,7 +254,7 @@ func (v *view) purge() (string, error) {
 	return fmt.Sprintf("%d deleted. %d stay because they are locked.", got.Removed, got.Busy), err
 }
 
-func (v *view) edit() (string, error) {
+func (v actionsView) edit() (string, error) {
 	row, err := strconv.ParseInt(v.form("row"), 10, 64)
 	if err != nil {
 		return "", &backend.RefusedError{What: "the row", Reason: "it is no number", Remedy: "choose the dead letter from the list"}
@@ -263,12 +266,12 @@ func (v *view) edit() (string, error) {
 	return "It is changed, and stays where it is until it is redriven.", nil
 }
 
-func (v *view) cancel() (string, error) {
+func (v actionsView) cancel() (string, error) {
 	got, err := v.client.canceller.Cancel(v.ctx, v.form("topic"), backend.Selection{ID: v.form("id")})
 	return cancelledText(got), err
 }
 
-func (v *view) stop() (string, error) {
+func (v actionsView) stop() (string, error) {
 	got, err := v.client.canceller.CancelRunning(v.ctx, v.form("topic"), backend.Selection{ID: v.form("id")})
 	return cancelledText(got), err
 }

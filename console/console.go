@@ -80,18 +80,18 @@ func (c *Console) Close() error {
 
 func (c *Console) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", c.page((*view).queues))
-	mux.HandleFunc("GET /queue", c.page((*view).queue))
-	mux.HandleFunc("GET /event", c.page((*view).event))
-	mux.HandleFunc("GET /dead", c.page((*view).dead))
-	mux.HandleFunc("GET /letter", c.page((*view).letter))
-	mux.HandleFunc("GET /schedules", c.page((*view).schedules))
-	mux.HandleFunc("GET /groups", c.page((*view).groups))
-	mux.HandleFunc("GET /doctor", c.page((*view).doctor))
-	mux.HandleFunc("GET /confirm", c.page((*view).confirm))
-	mux.HandleFunc("POST /confirm", c.page((*view).confirm))
-	mux.HandleFunc("POST /do", c.page((*view).do))
-	mux.HandleFunc("GET /live", c.live)
+	mux.HandleFunc("GET /{$}", c.page(func(v *view) { queuesView{v}.queues() }))
+	mux.HandleFunc("GET /queue", c.page(func(v *view) { queuesView{v}.queue() }))
+	mux.HandleFunc("GET /event", c.page(func(v *view) { eventView{v}.event() }))
+	mux.HandleFunc("GET /dead", c.page(func(v *view) { deadView{v}.dead() }))
+	mux.HandleFunc("GET /letter", c.page(func(v *view) { deadView{v}.letter() }))
+	mux.HandleFunc("GET /schedules", c.page(func(v *view) { listsView{v}.schedules() }))
+	mux.HandleFunc("GET /groups", c.page(func(v *view) { listsView{v}.groups() }))
+	mux.HandleFunc("GET /doctor", c.page(func(v *view) { listsView{v}.doctor() }))
+	mux.HandleFunc("GET /confirm", c.page(func(v *view) { actionsView{v}.confirm() }))
+	mux.HandleFunc("POST /confirm", c.page(func(v *view) { actionsView{v}.confirm() }))
+	mux.HandleFunc("POST /do", c.page(func(v *view) { actionsView{v}.do() }))
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, r *http.Request) { live(c, w, r) })
 	mux.HandleFunc("GET /console.css", asset("console.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /console.js", asset("console.js", "text/javascript; charset=utf-8"))
 	mux.HandleFunc("/", c.page(func(v *view) { v.fail(http.StatusNotFound, "There is no such page.", "Go back to the queues.") }))
@@ -130,6 +130,21 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.mux.ServeHTTP(w, r)
+}
+
+// page returns a handler that shows a page, within the time limit.
+func (c *Console) page(show func(*view)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), c.config.Timeout)
+		defer cancel()
+		v := &view{Console: c, w: w, r: r, ctx: ctx, rights: c.rights(r)}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			v.fail(http.StatusBadRequest, "The form cannot be read: it is too large, or is none.", fmt.Sprintf("Send at most %d bytes.", maxForm))
+			return
+		}
+		show(v)
+	}
 }
 
 // setHeaders has a browser run and load nothing but what the console itself serves.

@@ -14,6 +14,9 @@ const (
 	maxSums        = 50 // into how many sums dead letters are counted
 )
 
+// deadView shows dead letters.
+type deadView struct{ *view }
+
 // deadPage is the page of dead letters: of all topics, or of one.
 type deadPage struct {
 	Topic  string // where they are
@@ -73,7 +76,7 @@ func (f letterFilter) selection() (backend.DeadLetterSelection, error) {
 }
 
 // letterFilter returns what is asked for.
-func (v *view) letterFilter() letterFilter {
+func (v deadView) letterFilter() letterFilter {
 	return letterFilter{
 		Topic: v.form("topic"), Handler: v.form("handler"), Event: v.form("event"), Group: v.form("group"), Reason: v.form("reason"), ID: v.form("id"),
 		Age: v.form("age"), Row: v.form("row"),
@@ -81,7 +84,7 @@ func (v *view) letterFilter() letterFilter {
 }
 
 // selection returns what is asked for as the backend takes it. Without the right to see them, nothing is chosen by what errors say.
-func (v *view) selection() (backend.DeadLetterSelection, error) {
+func (v deadView) selection() (backend.DeadLetterSelection, error) {
 	f := v.letterFilter()
 	if f.Reason != "" && !v.rights.Payloads {
 		return backend.DeadLetterSelection{}, &backend.RefusedError{What: "the reason", Reason: "you may not see why messages have failed", Remedy: "choose by the handler or the event"}
@@ -90,7 +93,7 @@ func (v *view) selection() (backend.DeadLetterSelection, error) {
 }
 
 // dead shows the dead letters of all topics, or of one.
-func (v *view) dead() {
+func (v deadView) dead() {
 	if !v.allowed(v.client.letters != nil, true, "list dead letters") {
 		return
 	}
@@ -128,7 +131,7 @@ func withLimit(s backend.DeadLetterSelection, limit int) backend.DeadLetterSelec
 }
 
 // shownSums returns sums as far as they may be seen: without the right to it, those that differ only in their reasons are one.
-func (v *view) shownSums(sums []backend.DeadLetterCount) []backend.DeadLetterCount {
+func (v deadView) shownSums(sums []backend.DeadLetterCount) []backend.DeadLetterCount {
 	if v.rights.Payloads {
 		return sums
 	}
@@ -156,7 +159,7 @@ func (v *view) shownSums(sums []backend.DeadLetterCount) []backend.DeadLetterCou
 }
 
 // listLetters adds one page of dead letters.
-func (v *view) listLetters(page *deadPage, selection backend.DeadLetterSelection) bool {
+func (v deadView) listLetters(page *deadPage, selection backend.DeadLetterSelection) bool {
 	s := withLimit(selection, lettersPerPage)
 	s.After, _ = strconv.ParseInt(v.form("after"), 10, 64) // or the first ones
 	s.After = max(s.After, 0)
@@ -175,7 +178,7 @@ func (v *view) listLetters(page *deadPage, selection backend.DeadLetterSelection
 }
 
 // allDead shows the topics that have dead letters, without asking the backend.
-func (v *view) allDead() {
+func (v deadView) allDead() {
 	now := v.snapshot()
 	if now == nil {
 		return
@@ -183,7 +186,7 @@ func (v *view) allDead() {
 	page := deadPage{}
 	for _, s := range now.states {
 		if _, ok := base(s.Topic); ok && s.Group == "" {
-			page.Topics = append(page.Topics, v.queueRow(now, s, nil))
+			page.Topics = append(page.Topics, queuesView{v.view}.queueRow(now, s, nil))
 		}
 	}
 	v.show(http.StatusOK, "dead", "Dead letters", page)
@@ -199,7 +202,7 @@ type letterPage struct {
 }
 
 // letter shows one dead letter.
-func (v *view) letter() {
+func (v deadView) letter() {
 	if !v.allowed(v.client.letters != nil, v.rights.Messages, "see single dead letters") {
 		return
 	}
@@ -222,7 +225,7 @@ func (v *view) letter() {
 }
 
 // findLetter returns the dead letter that is asked for, or shows that there is none.
-func (v *view) findLetter(topic string) (letter backend.FoundDeadLetter, ok bool) {
+func (v deadView) findLetter(topic string) (letter backend.FoundDeadLetter, ok bool) {
 	row, err := strconv.ParseInt(v.form("row"), 10, 64)
 	if err != nil {
 		v.fail(http.StatusBadRequest, "The row is no number.", "Choose the dead letter from the list.")

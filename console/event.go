@@ -8,6 +8,9 @@ import (
 	"github.com/ezq-go/ezq/ezq"
 )
 
+// eventView shows events.
+type eventView struct{ *view }
+
 // maxSearched is how many topics are searched for an event, if none is named.
 const maxSearched = 50
 
@@ -34,7 +37,7 @@ type treeRow struct {
 }
 
 // event shows where an event is, what it says, and what has followed from it.
-func (v *view) event() {
+func (v eventView) event() {
 	if !v.allowed(v.client.finder != nil, v.rights.Messages, "see single events") {
 		return
 	}
@@ -82,7 +85,7 @@ func (v *view) event() {
 	v.show(http.StatusOK, "event", "Event "+visible(page.ID), page)
 }
 
-func (v *view) foundEvent(topic string, f backend.Found) foundEvent {
+func (v eventView) foundEvent(topic string, f backend.Found) foundEvent {
 	one := foundEvent{Found: f, Topic: cmp.Or(f.PublishedTo, topic)}
 	if v.rights.Payloads {
 		one.Body = body(f.Payload, f.Size)

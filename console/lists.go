@@ -8,6 +8,9 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
+// listsView shows lists.
+type listsView struct{ *view }
+
 // maxListed is how many rows a page has that lists schedules, bindings or findings.
 const maxListed = 500
 
@@ -34,7 +37,7 @@ func listed[T any](v *view, all []T, names func(T) string) list[T] {
 }
 
 // schedules shows all schedules.
-func (v *view) schedules() {
+func (v listsView) schedules() {
 	if !v.allowed(v.client.schedules != nil, true, "list schedules") {
 		return
 	}
@@ -42,20 +45,20 @@ func (v *view) schedules() {
 	if !v.partly(err, len(states) > 0) {
 		return
 	}
-	v.show(http.StatusOK, "schedules", "Schedules", listed(v, states, func(s backend.ScheduleState) string { return s.Name }))
+	v.show(http.StatusOK, "schedules", "Schedules", listed(v.view, states, func(s backend.ScheduleState) string { return s.Name }))
 }
 
 // groups shows what gets copies of which topics.
-func (v *view) groups() {
+func (v listsView) groups() {
 	bound, err := v.client.inspector.Bindings(v.ctx)
 	if !v.partly(err, len(bound) > 0) {
 		return
 	}
-	v.show(http.StatusOK, "groups", "Groups", listed(v, bound, func(b backend.Binding) string { return b.Topic + " " + b.Group + " " + b.Queue }))
+	v.show(http.StatusOK, "groups", "Groups", listed(v.view, bound, func(b backend.Binding) string { return b.Topic + " " + b.Group + " " + b.Queue }))
 }
 
 // doctor shows what endangers the queues.
-func (v *view) doctor() {
+func (v listsView) doctor() {
 	if !v.allowed(v.client.checker != nil, v.rights.Doctor, "see what endangers the queues") {
 		return
 	}
@@ -64,5 +67,5 @@ func (v *view) doctor() {
 		return
 	}
 	slices.SortStableFunc(found, func(a, b backend.Finding) int { return int(b.Severity) - int(a.Severity) })
-	v.show(http.StatusOK, "doctor", "Doctor", listed(v, found, func(f backend.Finding) string { return f.ID + " " + f.Object + " " + f.Seen }))
+	v.show(http.StatusOK, "doctor", "Doctor", listed(v.view, found, func(f backend.Finding) string { return f.ID + " " + f.Object + " " + f.Seen }))
 }

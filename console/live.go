@@ -14,8 +14,11 @@ const (
 	writeLimit  = 10 * time.Second
 )
 
+// liveView keeps a page up to date.
+type liveView struct{ *view }
+
 // live keeps a page up to date, from the snapshots that all viewers share.
-func (c *Console) live(w http.ResponseWriter, r *http.Request) {
+func live(c *Console, w http.ResponseWriter, r *http.Request) {
 	select {
 	case c.viewers <- struct{}{}:
 		defer func() { <-c.viewers }()
@@ -32,12 +35,11 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
 	s := stream{w: w, control: http.NewResponseController(w)}
-	v := &view{Console: c, w: w, r: r, ctx: r.Context(), rights: c.rights(r)}
-	v.follow(&s)
+	liveView{&view{Console: c, w: w, r: r, ctx: r.Context(), rights: c.rights(r)}}.follow(&s)
 }
 
 // follow writes each snapshot, until the browser or the console is gone.
-func (v *view) follow(s *stream) {
+func (v liveView) follow(s *stream) {
 	if !s.write("retry: 5000\n\n") {
 		return
 	}
@@ -73,16 +75,16 @@ func (v *view) follow(s *stream) {
 }
 
 // fragment returns the part of the page that changes, as an event.
-func (v *view) fragment(now *snapshot) (string, bool) {
+func (v liveView) fragment(now *snapshot) (string, bool) {
 	var text bytes.Buffer
 	var err error
 	switch v.form("page") {
 	case "queues":
-		err = v.pages.all.ExecuteTemplate(&text, "queues-live", layout{Data: v.queueList(now), Rights: v.rights, Can: v.can()})
+		err = v.pages.all.ExecuteTemplate(&text, "queues-live", layout{Data: queuesView{v.view}.queueList(now), Rights: v.rights, Can: v.can()})
 	case "queue":
 		for _, s := range now.states {
 			if s.Topic == v.form("topic") && s.Group == v.form("group") {
-				err = v.pages.all.ExecuteTemplate(&text, "queue-live", layout{Data: v.queueState(now, s), Rights: v.rights, Can: v.can()})
+				err = v.pages.all.ExecuteTemplate(&text, "queue-live", layout{Data: queuesView{v.view}.queueState(now, s), Rights: v.rights, Can: v.can()})
 				break
 			}
 		}

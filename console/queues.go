@@ -9,6 +9,9 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
+// queuesView shows queues.
+type queuesView struct{ *view }
+
 // queuesPerPage is how many queues one page lists.
 const queuesPerPage = 100
 
@@ -37,7 +40,7 @@ type queueList struct {
 }
 
 // queues shows all queues.
-func (v *view) queues() {
+func (v queuesView) queues() {
 	now := v.snapshot()
 	if now == nil {
 		return
@@ -49,7 +52,7 @@ func (v *view) queues() {
 }
 
 // queueList returns the list that is asked for, without asking the backend.
-func (v *view) queueList(now *snapshot) queueList {
+func (v queuesView) queueList(now *snapshot) queueList {
 	list := queueList{Filter: v.form("q"), At: now.at}
 	dead := map[string]backend.QueueState{}
 	topics := map[string]bool{}
@@ -95,7 +98,7 @@ func (v *view) queueList(now *snapshot) queueList {
 }
 
 // queueRow returns the row of a queue, with its dead letters by their topic.
-func (v *view) queueRow(now *snapshot, s backend.QueueState, dead map[string]backend.QueueState) queueRow {
+func (v queuesView) queueRow(now *snapshot, s backend.QueueState, dead map[string]backend.QueueState) queueRow {
 	row := queueRow{QueueState: s, Dead: -1, Points: v.samples.lastHour(keyOf(s)), In: -1, Out: -1}
 	_, row.IsDead = base(s.Topic)
 	if d, ok := dead[s.Topic]; ok && s.Group == "" {
@@ -137,7 +140,7 @@ type queuePage struct {
 }
 
 // queue shows one queue, and what is due next in it.
-func (v *view) queue() {
+func (v queuesView) queue() {
 	topic, group := v.form("topic"), v.form("group")
 	now, state, ok := v.known(topic, group)
 	if !ok {
@@ -161,7 +164,7 @@ func (v *view) queue() {
 }
 
 // queueState returns the page of a queue without its messages, and asks the backend nothing.
-func (v *view) queueState(now *snapshot, state backend.QueueState) queuePage {
+func (v queuesView) queueState(now *snapshot, state backend.QueueState) queuePage {
 	dead := map[string]backend.QueueState{}
 	page := queuePage{}
 	for _, s := range now.states {

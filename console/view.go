@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -23,21 +21,6 @@ type view struct {
 	ctx    context.Context //nolint:containedctx // that of the request, with the time limit
 	rights Rights
 	notes  []string // what is missing on the page, and why
-}
-
-// page returns a handler that shows a page, within the time limit.
-func (c *Console) page(show func(*view)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), c.config.Timeout)
-		defer cancel()
-		v := &view{Console: c, w: w, r: r, ctx: ctx, rights: c.rights(r)}
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := r.ParseForm(); err != nil {
-			v.fail(http.StatusBadRequest, "The form cannot be read: it is too large, or is none.", fmt.Sprintf("Send at most %d bytes.", maxForm))
-			return
-		}
-		show(v)
-	}
 }
 
 // layout is what each page has.
@@ -182,24 +165,4 @@ func (v *view) known(topic, group string) (now *snapshot, state backend.QueueSta
 	}
 	v.fail(http.StatusNotFound, fmt.Sprintf("There is no queue of the topic %.100q.", topic), "Choose one from the list of queues. It may have been dropped.")
 	return now, state, false
-}
-
-// link returns a relative link with values: pairs of a name and a value, of which empty ones are left out.
-func link(page string, pairs ...string) string {
-	query := url.Values{}
-	for i := 0; i+1 < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			query.Set(pairs[i], pairs[i+1])
-		}
-	}
-	if len(query) == 0 {
-		return page
-	}
-	return page + "?" + query.Encode()
-}
-
-// base returns the topic whose dead letters a topic has.
-func base(topic string) (string, bool) {
-	name, ok := strings.CutSuffix(topic, backend.DeadLetterSuffix)
-	return name, ok && name != ""
 }

@@ -23,10 +23,12 @@ import (
 // Severity is how urgent a [Finding] is.
 type Severity = backend.Severity
 
-// The severities of findings.
 const (
-	SeverityNote    = backend.SeverityNote
+	// SeverityNote is that of package backend.
+	SeverityNote = backend.SeverityNote
+	// SeverityWarning is that of package backend.
 	SeverityWarning = backend.SeverityWarning
+	// SeverityFailure is that of package backend.
 	SeverityFailure = backend.SeverityFailure
 )
 

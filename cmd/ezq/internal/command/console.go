@@ -44,7 +44,7 @@ authentication, or put this one behind a proxy that has, and say so with --allow
 		"what may be changed: redrive, edit, purge, pause, cancel, separated by commas")
 	cmd.Flags().BoolVar(&f.remote, "allow-remote", false, "listen on an address that other machines reach, behind a proxy that authenticates")
 	cmd.Flags().BoolVar(&f.demo, "demo", false, "show a shop in memory, and no database")
-	s.runsOn(cmd, func(ctx context.Context, _ []string) error { return s.serveConsole(ctx, f) })
+	s.runsOn(cmd, func(ctx context.Context, _ []string) error { return serveConsole(ctx, s, f) })
 	return cmd
 }
 
@@ -70,12 +70,12 @@ func readRights(text string, rights *console.Rights) error {
 }
 
 // serveConsole serves the console until ctx ends.
-func (s *session) serveConsole(ctx context.Context, f consoleFlags) error {
+func serveConsole(ctx context.Context, s *session, f consoleFlags) error {
 	loopback := isLoopback(f.listen)
 	if !loopback && !f.remote {
 		return wrong("--listen %s: other machines may reach that address, and the console has no authentication: use 127.0.0.1, or put it behind a proxy that authenticates and add --allow-remote", terminal.SingleLine(f.listen))
 	}
-	client, err := s.consoleClient(ctx, f.demo)
+	client, err := consoleClient(ctx, s, f.demo)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func serveUntil(ctx context.Context, server *http.Server, listener net.Listener,
 }
 
 // consoleClient returns what the console shows.
-func (s *session) consoleClient(ctx context.Context, isDemo bool) (any, error) {
+func consoleClient(ctx context.Context, s *session, isDemo bool) (any, error) {
 	if !isDemo {
 		return s.client(ctx)
 	}
