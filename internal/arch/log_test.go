@@ -58,7 +58,7 @@ func isLibrary(name string) bool {
 	path, err := filepath.Rel(root, name)
 	top, rest, _ := strings.Cut(filepath.ToSlash(path), "/")
 	switch top {
-	case "backend", "ezq", "middleware", "otel":
+	case "backend", "console", "ezq", "middleware", "otel":
 		return err == nil
 	case "internal":
 		return strings.HasPrefix(rest, "sparse/")
