@@ -99,7 +99,7 @@ func (v actionsView) confirm() {
 	if !ok {
 		return
 	}
-	if _, err := (deadView{v.view}).selection(); v.failed(err) {
+	if _, err := deadView(v).selection(); v.failed(err) {
 		return
 	}
 	c := confirmation{Action: v.form("action"), Title: a.title, Verb: a.verb, Of: a.of(v), Danger: a.danger, Why: a.why, Back: v.back()}
@@ -163,7 +163,7 @@ func (v actionsView) ofEvent() string {
 
 // ofLetters says which dead letters are chosen.
 func (v actionsView) ofLetters() string {
-	f := deadView{v.view}.letterFilter()
+	f := deadView(v).letterFilter()
 	if f.Row != "" {
 		return fmt.Sprintf("dead letter %s in %q", f.Row, f.Topic)
 	}
@@ -237,7 +237,7 @@ func (v actionsView) resumeSchedule() (string, error) {
 }
 
 func (v actionsView) redrive() (string, error) {
-	selection, err := deadView{v.view}.selection()
+	selection, err := deadView(v).selection()
 	if err != nil {
 		return "", err
 	}
@@ -246,7 +246,7 @@ func (v actionsView) redrive() (string, error) {
 }
 
 func (v actionsView) purge() (string, error) {
-	selection, err := deadView{v.view}.selection()
+	selection, err := deadView(v).selection()
 	if err != nil {
 		return "", err
 	}

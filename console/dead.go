@@ -186,7 +186,7 @@ func (v deadView) allDead() {
 	page := deadPage{}
 	for _, s := range now.states {
 		if _, ok := base(s.Topic); ok && s.Group == "" {
-			page.Topics = append(page.Topics, queuesView{v.view}.queueRow(now, s, nil))
+			page.Topics = append(page.Topics, queuesView(v).queueRow(now, s, nil))
 		}
 	}
 	v.show(http.StatusOK, "dead", "Dead letters", page)

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"net/http"
+	"slices"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
@@ -52,7 +53,7 @@ func (v eventView) event() {
 	}
 	searched := page.Topics
 	if page.Topic != "" {
-		if !contains(page.Topics, page.Topic) {
+		if !slices.Contains(page.Topics, page.Topic) {
 			v.fail(http.StatusNotFound, "The topic is not known.", "Choose one from the list of queues.")
 			return
 		}
@@ -102,22 +103,12 @@ func appendTree(rows []treeRow, e *ezq.TreeEvent, depth int) []treeRow {
 	return rows
 }
 
-// topicsOf returns the topics that are not those of dead letters.
+// topicsOf returns the topics that are not those of dead letters. The states of one topic follow each other.
 func topicsOf(now *snapshot) (topics []string) {
 	for _, s := range now.states {
-		if _, dead := base(s.Topic); !dead && s.Topic != "" && !contains(topics, s.Topic) {
+		if _, dead := base(s.Topic); !dead && s.Topic != "" && !slices.Contains(topics[max(len(topics)-1, 0):], s.Topic) {
 			topics = append(topics, s.Topic)
 		}
 	}
 	return topics
-}
-
-// contains reports whether one is among all. It looks from the end: equal ones follow each other.
-func contains(all []string, one string) bool {
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i] == one {
-			return true
-		}
-	}
-	return false
 }

@@ -80,11 +80,11 @@ func (v liveView) fragment(now *snapshot) (string, bool) {
 	var err error
 	switch v.form("page") {
 	case "queues":
-		err = v.pages.all.ExecuteTemplate(&text, "queues-live", layout{Data: queuesView{v.view}.queueList(now), Rights: v.rights, Can: v.can()})
+		err = v.pages.all.ExecuteTemplate(&text, "queues-live", layout{Data: queuesView(v).queueList(now), Rights: v.rights, Can: v.can()})
 	case "queue":
 		for _, s := range now.states {
 			if s.Topic == v.form("topic") && s.Group == v.form("group") {
-				err = v.pages.all.ExecuteTemplate(&text, "queue-live", layout{Data: queuesView{v.view}.queueState(now, s), Rights: v.rights, Can: v.can()})
+				err = v.pages.all.ExecuteTemplate(&text, "queue-live", layout{Data: queuesView(v).queueState(now, s), Rights: v.rights, Can: v.can()})
 				break
 			}
 		}

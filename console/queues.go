@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,8 +117,7 @@ func (v queuesView) queueRow(now *snapshot, s backend.QueueState, dead map[strin
 
 // rates returns how many messages have come and gone in a minute, or -1 if that is not known.
 func rates(points []point, at time.Time, s backend.QueueState) (in, out float64) {
-	for i := len(points) - 1; i >= 0; i-- {
-		p := points[i]
+	for _, p := range slices.Backward(points) {
 		d := at.Sub(p.at)
 		if d < 30*time.Second {
 			continue
