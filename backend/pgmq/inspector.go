@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -149,19 +150,34 @@ func (i *inspector) trustedQueues(ctx context.Context, queues []QueueInfo) (trus
 		return queues, nil
 	}
 	for some := range slices.Chunk(i.unknown(queues), 2*measuredTogether) {
-		refused, err := catalog.Refused(ctx, i.pool(), some)
-		if err != nil {
-			return trusted, append(failures, err)
-		}
-		for _, table := range some {
-			if why := refused[table]; why != nil {
-				failures = append(failures, why)
-			} else {
-				i.trust(table)
-			}
+		refused, err := i.look(ctx, some)
+		if failures = append(failures, refused...); err != nil {
+			failures = append(failures, err)
+			break
 		}
 	}
 	return slices.DeleteFunc(queues, func(q QueueInfo) bool { return !i.trusts(queuename.Table(q.Name)) }), failures
+}
+
+// look notes which of tables are trusted, and returns why the others are not.
+func (i *inspector) look(ctx context.Context, tables []string) (refused []error, err error) {
+	together, err := catalog.Refused(ctx, i.pool(), tables)
+	if err != nil {
+		return nil, err
+	}
+	for _, table := range tables {
+		found := together
+		if len(together) > 0 { // the code can be that of a partition or a child, of which it is not told whose that is
+			if found, err = catalog.Refused(ctx, i.pool(), []string{table}); err != nil {
+				return refused, err
+			}
+		}
+		if len(found) == 0 {
+			i.trust(table)
+		}
+		refused = append(refused, slices.Collect(maps.Values(found))...)
+	}
+	return refused, nil
 }
 
 // unknown returns the tables of queues that are not known to be trusted.
