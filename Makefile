@@ -72,6 +72,10 @@ conformance: ## hold all backends, those of others too, to their promises, in mi
 kill-table: ## write the tables of docs/conformance.md: the cases, and the broken backends that they notice
 	@go test -count=1 ./conformance -run TestTables -update
 
+.PHONY: screenshots
+screenshots: ## write the pictures of the console into docs/images, in a minute
+	@EZQ_CHROMIUM=$$(scripts/chromium) go test -C console/browser -count=1 -run TestScreenshots . -screenshots "$(CURDIR)/docs/images"
+
 .PHONY: report
 report: ## examine all backends with the conformance suite, in minutes, and write their tables
 	@scripts/pgmq run --fast scripts/brokers run env -C conformance/brokers go run ./report

@@ -20,8 +20,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// patience bounds what a page is waited for. The machine may be busy.
-const patience = 2 * time.Minute
+// patience bounds what a test does in one tab. The machine may be busy.
+const patience = 5 * time.Minute
 
 //go:embed testdata/look.js
 var look string
@@ -116,10 +116,10 @@ func (b *tab) visit(path string) {
 	b.do(chromedp.Navigate(b.site + path))
 }
 
-// ask evaluates an expression of JavaScript in the page.
+// ask evaluates an expression of JavaScript in the page, and waits for a promise.
 func ask[T any](b *tab, expression string) T {
 	b.t.Helper()
-	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
+	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		b.t.Fatalf("%s: %v", expression, err)
 	}
@@ -139,15 +139,6 @@ func (b *tab) await(what, expression string) {
 		case err == nil:
 			b.do(chromedp.Sleep(10 * time.Millisecond))
 		}
-	}
-}
-
-// submit has a click load the next page, and waits for that.
-func (b *tab) submit(selector string) {
-	b.t.Helper()
-	ready := chromedp.NodeVisible
-	if _, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(selector), ready)); err != nil {
-		b.t.Fatalf("click on %s: %v", selector, b.describe(err))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ezq-go/ezq/backend/pgmq"
+	"github.com/ezq-go/ezq/console"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/middleware"
 )
@@ -22,9 +23,11 @@ import (
 type OrderPlaced struct{ ID int64 }
 
 type service struct {
-	pool   *pgxpool.Pool
-	client *pgmq.Client
-	router *ezq.Router
+	pool      *pgxpool.Pool
+	client    *pgmq.Client
+	router    *ezq.Router
+	console   *console.Console
+	operators operators
 }
 
 func (s *service) routes() http.Handler {
@@ -32,6 +35,7 @@ func (s *service) routes() http.Handler {
 	mux.HandleFunc("POST /orders", s.place)
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.Handle(consolePath+"/", s.operators.only(s.console))
 	return mux
 }
 
@@ -115,7 +119,7 @@ func (s *service) serve(ctx context.Context, listen string) error {
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	err = errors.Join(err, server.Shutdown(closing))
+	err = errors.Join(err, s.console.Close(), server.Shutdown(closing)) // Shutdown would wait for pages that are kept up to date
 	stopRouting()
 	return errors.Join(err, <-routed)
 }
