@@ -42,7 +42,6 @@ func TestScreenshots_AreThoseOfTheDemo(t *testing.T) {
 	check(t, err)
 	for name, path := range map[string]string{
 		"queues": "/?live=off",
-		"queue":  "/queue?topic=loyalty&live=off",
 		"dead":   "/dead?topic=orders_dead",
 		"letter": fmt.Sprint("/letter?topic=orders_dead&row=", found[0].Row),
 		"event":  "/event?id=import-Assam",
