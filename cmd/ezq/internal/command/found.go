@@ -91,6 +91,9 @@ func formatFound(f backend.Found) string {
 	case backend.StateArchived, backend.StateQuarantined:
 		what = fmt.Sprintf("%s, published %s", f.State, timeText(f.PublishedAt))
 	}
+	if name := eventOf(f); name != "" {
+		what = terminal.Printable(name) + ", " + what
+	}
 	if f.UniqueKey != "" {
 		what += ", key " + terminal.Printable(f.UniqueKey)
 	}

@@ -100,7 +100,7 @@ func TestFind_ShowsNothingThatATerminalObeys(t *testing.T) {
 		require.Contains(t, out, `"\x1b]0;x\a" in orders: `)
 		require.NotContains(t, out, "found: 0")
 		require.NotContains(t, out, "1970", "infinity is no date")
-		require.Regexp(t, `"\\x1b]0;x\\a" in orders: delayed, published TIME, never due, after`, out)
+		require.Regexp(t, `"\\x1b]0;x\\a" in orders: A, delayed, published TIME, never due, after`, out)
 		require.Equal(t, len(args) == 3, strings.Contains(out, "none: the message is NULL"), out)
 		requireHarmless(t, out+errOut)
 	}

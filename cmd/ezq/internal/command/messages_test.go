@@ -21,7 +21,7 @@ func TestFind_ShowsWhereAMessageIs(t *testing.T) {
 	require.NoError(t, ezq.Publish(t.Context(), client, OrderPaid{8}, ezq.Topic("orders"), ezq.Unique("order 8\x1b")))
 	code, out, errOut := outputOf(t, database, "find", "orders", "--id", "order 7", "--payload")
 	require.Zero(t, code, errOut)
-	require.Equal(t, `order 7 in orders: delayed, published TIME, due TIME, after 0 deliveries and 0 failures
+	require.Equal(t, `order 7 in orders: OrderPaid, delayed, published TIME, due TIME, after 0 deliveries and 0 failures
  {"Order":7,"_type":"OrderPaid"}
 found: 1
 `, out)
@@ -32,21 +32,32 @@ found: 1
 	_, out, _ = outputOf(t, database, "find", "orders", "--field", `Order="8"`)
 	require.Equal(t, "found: 0\n", out)
 	_, out, _ = outputOf(t, database, "find", "orders", "--key", "order 8\x1b")
-	require.Regexp(t, `^\S+ in orders: waiting, .*, key "order 8\\x1b"\nfound: 1\n$`, out)
+	require.Regexp(t, `^\S+ in orders: OrderPaid, waiting, .*, key "order 8\\x1b"\nfound: 1\n$`, out)
 	code, out, _ = outputOf(t, database, "find", "orders", "--event", "OrderPaid", "--max", "5")
 	require.Zero(t, code)
-	require.Contains(t, out, " in orders_dead: dead since TIME\n")
+	require.Contains(t, out, " in orders_dead: OrderPaid, dead since TIME\n")
 	require.Contains(t, out, "found: 5\nthere may be more: --max shows more\n")
 	pgtest.Exec(t, pgtest.Pool(t, database), lease)
 	_, out, _ = outputOf(t, database, "find", "orders", "--id", "order 7")
-	require.Contains(t, out, "order 7 in orders: delivered, published TIME, leased or to be tried again at TIME, after 1 delivery and 0 failures\n")
+	require.Contains(t, out, "order 7 in orders: OrderPaid, delivered, published TIME, leased or to be tried again at TIME, after 1 delivery and 0 failures\n")
 	pgtest.Exec(t, pgtest.Pool(t, database), `with m as (delete from pgmq.q_orders where headers->>'ezq_uuid' = 'order 7' returning *)
 		insert into pgmq.a_orders (msg_id, read_ct, enqueued_at, vt, message, headers) select msg_id, read_ct, enqueued_at, vt, message, headers from m`)
 	_, out, _ = outputOf(t, database, "find", "orders", "--id", "order 7")
-	require.Equal(t, "order 7 in the archive of orders: archived, published TIME\nfound: 1\n", out)
+	require.Equal(t, "order 7 in the archive of orders: OrderPaid, archived, published TIME\nfound: 1\n", out)
 	code, out, _ = outputOf(t, database, "find", "orders", "--id", "order 9")
 	require.Zero(t, code)
 	require.Equal(t, "found: 0\n", out)
+}
+
+func TestFind_NamesTheEvent(t *testing.T) {
+	t.Parallel()
+	database, _ := setUp(t)
+	code, _, errOut := outputOf(t, database, "publish", "orders", "--event", "OrderPaid", "--data", "{}", "--id", "order-9", "--create")
+	require.Zero(t, code, errOut)
+	for _, args := range [][]string{{"find", "orders", "--id", "order-9"}, {"peek", "orders"}, {"tail", "orders"}} {
+		_, out, _ := outputOf(t, database, args...)
+		require.Contains(t, out, `order-9 in orders: OrderPaid, waiting, published TIME`, args)
+	}
 }
 
 func TestMessages_SayThatGroupsCannotBeSeen(t *testing.T) {

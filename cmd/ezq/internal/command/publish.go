@@ -168,7 +168,7 @@ func publishOne(ctx context.Context, s *session, topic string, f *publishFlags, 
 		return err
 	}
 	if err := client.Publish(topic, msg); err != nil {
-		return explainPublish(err, topic, f, msg.UUID)
+		return explainPublish(explainMissing(err, topic), topic, f, msg.UUID)
 	}
 	stored := 1
 	if result, ok := backend.PublishConditionFromContext(msg.Context()).Result(); ok && result.Outcome == backend.PublishExisted {
@@ -183,6 +183,15 @@ func publishOne(ctx context.Context, s *session, topic string, f *publishFlags, 
 		s.printf("stored in %s: %s\n", terminal.Printable(topic), terminal.Printable(msg.UUID))
 	}
 	return nil
+}
+
+// explainMissing names the commands that create a topic.
+func explainMissing(err error, topic string) error {
+	if !errors.Is(err, pgmq.ErrQueueNotFound) {
+		return err
+	}
+	return fmt.Errorf("there is no topic %s: see whether the name is right with ezq queues, "+
+		"or create it with ezq init %s, or with --create: %w", terminal.Printable(topic), terminal.ShellWord(topic), err)
 }
 
 // explainPublish says what to do if it is unknown whether the event was stored.
@@ -210,7 +219,7 @@ func publishLines(ctx context.Context, s *session, topic string, f *publishFlags
 			return nil
 		}
 		if err := client.Publish(topic, batch...); err != nil {
-			return explainBatch(err, first, line)
+			return explainBatch(explainMissing(err, topic), first, line)
 		}
 		stored += len(batch)
 		batch, bytes, first = nil, 0, line+1

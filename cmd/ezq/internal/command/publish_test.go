@@ -88,7 +88,10 @@ func TestPublish_RefusesWhatIsNoEvent(t *testing.T) {
 	}
 	code, _, errOut := outputOf(t, database, "publish", "oders", "--data", "{}")
 	require.Equal(t, exitFailed, code)
-	require.Contains(t, errOut, "oders")
+	require.Contains(t, errOut, "there is no topic oders: see whether the name is right with ezq queues, or create it with ezq init oders")
+	code, _, errOut = outputOn(t, map[string]string{"EZQ_DATABASE_URL": database}, "{}\n", "publish", "oders", "--lines")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "create it with ezq init oders")
 	_, err := pgtest.Pool(t, database).Exec(t.Context(), "select from pgmq.q_oders")
 	require.Error(t, err, "a wrong name creates no topic")
 	code, _, errOut = outputOf(t, database, "publish", "oders", "--data", "{}", "--create")

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -120,6 +121,9 @@ func (s *session) open(ctx context.Context, config *pgmq.Config) (*pgmq.Client, 
 		return nil, err
 	}
 	client, err := pgmq.Open(ctx, url, config)
+	if errors.Is(err, pgmq.ErrNotInstalled) {
+		return nil, fmt.Errorf("%w; ezq install does either", err)
+	}
 	if err != nil {
 		return nil, err
 	}

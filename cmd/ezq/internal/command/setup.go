@@ -37,7 +37,10 @@ func (f *sourceFlags) source(s *session) official.Source {
 }
 
 // consent is how a plan is agreed to.
-type consent struct{ yes, dryRun bool }
+type consent struct {
+	yes, dryRun bool
+	agreed      bool // a plan with steps was agreed to
+}
 
 func (c *consent) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.yes, "yes", false, "do not ask")
@@ -94,7 +97,9 @@ func (c *consent) showPlan(ctx context.Context, s *session) setup.Confirm {
 		for _, step := range p.Steps {
 			s.printf("- %s\n", terminal.SingleLine(step.Title))
 		}
-		return c.ask(ctx, s)
+		err := c.ask(ctx, s)
+		c.agreed = err == nil
+		return err
 	}
 }
 
@@ -116,7 +121,7 @@ func newSetup(ctx context.Context, s *session, source official.Source, plain boo
 }
 
 // finish says what became of a plan.
-func finish(s *session, p setup.Plan, err error, done string) error {
+func (c *consent) finish(s *session, p setup.Plan, err error, done string) error {
 	switch {
 	case errors.Is(err, errDryRun):
 		return nil
@@ -125,6 +130,8 @@ func finish(s *session, p setup.Plan, err error, done string) error {
 	}
 	if len(p.Steps) > 0 {
 		s.printf("%s\n", done)
+	} else if c.agreed {
+		s.printf("nothing was left to do: another one has done it meanwhile\n")
 	}
 	return nil
 }
@@ -151,7 +158,7 @@ All of it is one transaction: it is done as a whole, or not at all. Two that run
 			return err
 		}
 		p, err := up.Install(ctx, agreed.showPlan(ctx, s))
-		return finish(s, p, err, "done; next: ezq init creates the queues of a service")
+		return agreed.finish(s, p, err, "done; next: ezq init creates the queues of a service")
 	})
 	return cmd
 }
@@ -175,7 +182,7 @@ version. All of it is one transaction.
 			return err
 		}
 		p, err := up.Upgrade(ctx, agreed.showPlan(ctx, s))
-		return finish(s, p, err, "done")
+		return agreed.finish(s, p, err, "done")
 	})
 	return cmd
 }

@@ -94,10 +94,18 @@ func TestInstall_OfSeveralAtOnceIsDoneOnce(t *testing.T) {
 			var out, errOut strings.Builder
 			p := Process{In: strings.NewReader(""), Out: &out, Err: &errOut, Lookup: lookupIn(map[string]string{"EZQ_DATABASE_URL": database})}
 			assert.Zero(t, Run(t.Context(), []string{"install", "--plain", "--file", file, "--yes"}, p), errOut.String())
+			assert.Regexp(t, `(done; next: .*|nothing was left to do: another one has done it meanwhile|nothing is to be done)\n$`, out.String())
 		})
 	}
 	running.Wait()
 	require.Equal(t, 1, ask[int](t, database, "select count(*) from pgmq.meta"))
+}
+
+func TestCommands_WithoutPGMQNameInstall(t *testing.T) {
+	t.Parallel()
+	code, _, errOut := outputOf(t, pgtest.EmptyDatabase(t), "queues")
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut, "; ezq install does either\n")
 }
 
 func TestInstall_TakesNoOtherFileThanTheKnown(t *testing.T) {

@@ -22,9 +22,9 @@ func TestPeek_ShowsWhatWaitsNextAndTakesNothing(t *testing.T) {
 	}
 	code, out, errOut := outputOf(t, database, "peek", "orders", "--max", "2", "--payload")
 	require.Zero(t, code, errOut)
-	require.Regexp(t, `^\S+ in orders: waiting, published TIME, due TIME, after 0 deliveries and 0 failures
+	require.Regexp(t, `^\S+ in orders: OrderPaid, waiting, published TIME, due TIME, after 0 deliveries and 0 failures
  \{"Order":4,"_type":"OrderPaid"\}
-"later\\x1b a" in orders: delayed, published TIME, due TIME, after 0 deliveries and 0 failures
+"later\\x1b a" in orders: OrderPaid, delayed, published TIME, due TIME, after 0 deliveries and 0 failures
  \{"Order":5,"_type":"OrderPaid"\}
 shown: 2
 for the next ones, add --after \S+
@@ -56,9 +56,9 @@ func TestTail_ShowsTheNewestAlsoOfTheArchive(t *testing.T) {
 	pgtest.Exec(t, pgtest.Pool(t, database), "select pgmq.archive('orders', (select max(msg_id) from pgmq.q_orders))")
 	code, out, errOut := outputOf(t, database, "tail", "orders", "-n", "3")
 	require.Zero(t, code, errOut)
-	require.Equal(t, `order-6 in orders: waiting, published TIME, due TIME, after 0 deliveries and 0 failures
-order-7 in orders: waiting, published TIME, due TIME, after 0 deliveries and 0 failures
-order-8 in the archive of orders: archived, published TIME
+	require.Equal(t, `order-6 in orders: OrderPaid, waiting, published TIME, due TIME, after 0 deliveries and 0 failures
+order-7 in orders: OrderPaid, waiting, published TIME, due TIME, after 0 deliveries and 0 failures
+order-8 in the archive of orders: OrderPaid, archived, published TIME
 `, out)
 	code, _, errOut = outputOf(t, database, "tail", "oders")
 	require.Equal(t, exitFailed, code)
@@ -71,7 +71,7 @@ func TestTail_SaysWhatItMayNotRead(t *testing.T) {
 	role := pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.q_orders to {role}")
 	code, out, errOut := outputOf(t, role, "tail", "orders")
 	require.Zero(t, code, errOut)
-	require.Contains(t, out, " in orders: waiting")
+	require.Contains(t, out, " in orders: OrderPaid, waiting")
 	require.Contains(t, errOut, `GRANT SELECT ON "pgmq"."a_orders" TO the role`)
 	role = pgtest.Role(t, database, "grant usage on schema pgmq to {role}; grant select on pgmq.a_orders to {role}")
 	code, _, errOut = outputOf(t, role, "tail", "orders")

@@ -161,7 +161,7 @@ func newCluster(parent string) (*cluster, error) {
 
 // lock creates a file that is locked from its beginning until this process ends, however that ends.
 func lock(path string) (*os.File, error) {
-	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(path+".new", os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600) //nolint:gosec // in the directory of the cluster
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +210,7 @@ func (c *cluster) run(ctx context.Context, config Config) (port int, err error) 
 	for try := range 10 {
 		port = config.Port
 		if port == 0 || try > 0 {
-			port = 20000 + mathrand.N(12000) // below the ports that systems give to outgoing connections
+			port = 20000 + mathrand.N(12000) //nolint:gosec // no secret; below the ports that systems give to outgoing connections
 		}
 		if try == 0 && config.Port != 0 && isTaken(port) {
 			config.Say("another program has the port %d: another one is taken", port)
@@ -222,7 +222,7 @@ func (c *cluster) run(ctx context.Context, config Config) (port int, err error) 
 		if err == nil {
 			return port, nil
 		}
-		text, _ := os.ReadFile(log)
+		text, _ := os.ReadFile(log) //nolint:gosec // in the directory of the cluster
 		err = fmt.Errorf("the server did not start: %w: %s%s", err, out, text)
 		if !strings.Contains(string(text), "could not create any TCP/IP sockets") {
 			return 0, err
@@ -283,7 +283,7 @@ func (c Config) removeAbandoned() {
 		if err != nil || !info.IsDir() || !isOurs(info) {
 			continue
 		}
-		owner, err := os.OpenFile(filepath.Join(dir, "owner"), os.O_RDWR, 0)
+		owner, err := os.OpenFile(filepath.Join(dir, "owner"), os.O_RDWR, 0) //nolint:gosec // isOurs has looked at the directory
 		switch {
 		case errors.Is(err, os.ErrNotExist) && time.Since(info.ModTime()) < abandonedAfter:
 			continue
@@ -291,7 +291,7 @@ func (c Config) removeAbandoned() {
 			_ = owner.Close()
 			continue
 		}
-		bin, _ := os.ReadFile(filepath.Join(dir, "bin"))
+		bin, _ := os.ReadFile(filepath.Join(dir, "bin")) //nolint:gosec // isOurs has looked at the directory
 		left := cluster{dir: dir, owner: owner, programs: programs{string(bin)}}
 		c.Say("removing %s, whose process is gone", dir)
 		if err := left.remove(); err != nil {

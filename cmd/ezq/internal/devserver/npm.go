@@ -108,7 +108,7 @@ func writeFile(root *os.Root, name string, from io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(file, from) //nolint:gosec // the reader has a limit
+	_, err = io.Copy(file, from) // the reader has a limit
 	return errors.Join(err, file.Close())
 }
 

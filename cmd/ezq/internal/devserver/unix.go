@@ -58,7 +58,7 @@ func asServer(command *exec.Cmd) error {
 
 // lockFile locks a file until it is closed, as when the process ends. It is an error if another process has locked it.
 func lockFile(file *os.File) error {
-	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a file descriptor is small
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
 // isOurs reports whether a file belongs to the user of this process.

@@ -37,9 +37,10 @@ func packed(t *testing.T, files map[string]string) string {
 	return b.String()
 }
 
-// release returns a release that consists of this SQL, and its package.
-func release(t *testing.T, sql string) (Release, string) {
+// release returns a release that consists of the SQL "create", and its package.
+func release(t *testing.T) (Release, string) {
 	t.Helper()
+	const sql = "create"
 	inner := packed(t, map[string]string{"share/pgmq--2.0.0.sql": sql, "share/pgmq--1.9.9--2.0.0.sql": "update", "share/pgmq.control": "x"})
 	content := packed(t, map[string]string{"package/dist/pgmq.tar.gz": inner})
 	return Release{Version: "2.0.0", SHA256: sum(sql), Package: Package{"@of/pgmq", "0.0.1"}, PackageSHA256: sum(content)}, content
@@ -81,7 +82,7 @@ func fetcher(t *testing.T, registry string) Fetcher {
 func TestSource_IsTheRegistryOfNpm(t *testing.T) {
 	t.Parallel()
 	for _, elsewhere := range []bool{false, true} {
-		known, content := release(t, "create")
+		known, content := release(t)
 		address, served := registry(t, content, elsewhere)
 		s := Source{Release: known, Fetcher: fetcher(t, address)}
 		for range 2 { // the second time it is in the cache
@@ -96,7 +97,7 @@ func TestSource_IsTheRegistryOfNpm(t *testing.T) {
 // Other programs of the user may write to the cache, and others may answer in the place of a registry.
 func TestSource_TakesNothingWithAnotherChecksum(t *testing.T) {
 	t.Parallel()
-	known, content := release(t, "create")
+	known, content := release(t)
 	address, _ := registry(t, content+" ", false)
 	s := Source{Release: known, Fetcher: fetcher(t, address)}
 	require.NoError(t, os.MkdirAll(s.Fetcher.Cache, 0o700))
@@ -114,7 +115,7 @@ func TestSource_TakesNothingWithAnotherChecksum(t *testing.T) {
 
 func TestSource_SaysWhatToDoWithoutNetwork(t *testing.T) {
 	t.Parallel()
-	known, _ := release(t, "create")
+	known, _ := release(t)
 	address, _ := registry(t, "", false)
 	for _, registry := range []string{address + "nothing", "http://user:hunter2@127.0.0.1:1/", "ftp://user:hunter2@host", "::hunter2"} {
 		_, err := Source{Release: known, Fetcher: fetcher(t, registry)}.Bundle(t.Context(), false)
@@ -125,7 +126,7 @@ func TestSource_SaysWhatToDoWithoutNetwork(t *testing.T) {
 
 func TestSource_RefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
-	known, content := release(t, "create")
+	known, content := release(t)
 	file := filepath.Join(t.TempDir(), "some.tgz")
 	require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 	for want, s := range map[string]Source{

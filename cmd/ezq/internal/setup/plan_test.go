@@ -50,9 +50,12 @@ func until(mark string) func(*State) {
 // pgmq is a bundle with the scripts from 1.9.0 on.
 func pgmq() (official.Bundle, error) {
 	return official.Bundle{Version: "1.11.1", Install: "all", Updates: []official.Update{
-		{From: "1.11.0", To: "1.11.1", SQL: "3"}, {From: "1.10.1", To: "1.11.0", SQL: "2"}, {From: "1.10.0", To: "1.10.1", SQL: "1"},
+		{From: "1.11.0", To: "1.11.1", SQL: "3"},
+		{From: "1.10.1", To: "1.11.0", SQL: "2"},
+		{From: "1.10.0", To: "1.10.1", SQL: "1"},
 		{From: "1.9.0", To: "1.10.0", SQL: "SELECT pg_catalog.pg_extension_config_dump('pgmq.x', '');\n0"},
-		{From: "1.11.1", To: "1.12.0", SQL: "too far"}, {From: "1.10.0", To: "1.9.0", SQL: "back"},
+		{From: "1.11.1", To: "1.12.0", SQL: "too far"},
+		{From: "1.10.0", To: "1.9.0", SQL: "back"},
 	}}, nil
 }
 
@@ -68,10 +71,14 @@ func TestPlan_OfInstall(t *testing.T) {
 		"the server has the extension":          {fresh(extension("", "1.10.0")), false, "create the extension pgmq 1.10.0", false},
 		"the extension, and plain SQL is asked": {fresh(extension("", "1.10.0")), true, "install PGMQ 1.11.1 as plain SQL", false},
 		"the extension is too old":              {fresh(extension("", "1.4.4")), false, "has the extension pgmq 1.4.4, and ezq needs 1.5.0", true},
-		"the extension needs a superuser": {fresh(extension("", "1.10.0"), func(s *State) { s.Superuser = true }), false,
-			"let a superuser run CREATE EXTENSION pgmq, or install the SQL of PGMQ with --plain", true},
-		"no right to create the extension": {fresh(extension("", "1.10.0"), func(s *State) { s.MayCreate = false }), false,
-			`may not create the extension pgmq in the database "shop"`, true},
+		"the extension needs a superuser": {
+			fresh(extension("", "1.10.0"), func(s *State) { s.Superuser = true }), false,
+			"let a superuser run CREATE EXTENSION pgmq, or install the SQL of PGMQ with --plain", true,
+		},
+		"no right to create the extension": {
+			fresh(extension("", "1.10.0"), func(s *State) { s.MayCreate = false }), false,
+			`may not create the extension pgmq in the database "shop"`, true,
+		},
 		"all is there, and newer":    {installed(extension("1.99.0", "1.10.0")), false, "", false},
 		"PGMQ of before headers":     {installed(until("1.4.0")), false, "older than 1.5.0", true},
 		"no right to the own tables": {installed(func(s *State) { s.IDs, s.MayExtend, s.Owner = nil, false, "bob" }), false, `connect as "bob", which owns it`, true},
