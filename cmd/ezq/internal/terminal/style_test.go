@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -21,7 +22,7 @@ func TestStyle_IsForATerminalAlone(t *testing.T) {
 	t.Parallel()
 	file, err := os.CreateTemp(t.TempDir(), "")
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, file.Close()) })
+	t.Cleanup(func() { assert.NoError(t, file.Close()) })
 	with := func(variables ...string) func(string) (string, bool) {
 		return func(name string) (string, bool) {
 			for _, v := range variables {
