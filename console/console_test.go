@@ -3,7 +3,6 @@ package console_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -56,9 +55,7 @@ func (s *site) serve(r *http.Request) reply {
 	s.t.Helper()
 	w := httptest.NewRecorder()
 	s.console.ServeHTTP(w, r)
-	text, err := io.ReadAll(w.Result().Body)
-	require.NoError(s.t, err)
-	return reply{w.Result(), string(text)}
+	return reply{w.Result(), w.Body.String()}
 }
 
 func (s *site) get(path string) reply {

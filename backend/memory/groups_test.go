@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -21,10 +22,10 @@ func groups(t *testing.T, f func(t *testing.T, plain *memory.Broker, group func(
 	synctest.Test(t, func(t *testing.T) {
 		quiet := slog.New(slog.DiscardHandler)
 		plain := memory.New(&memory.Config{Logger: quiet})
-		t.Cleanup(func() { require.NoError(t, plain.Close()) })
+		t.Cleanup(func() { assert.NoError(t, plain.Close()) })
 		f(t, plain, func(name string) *memory.Broker {
 			b := plain.Connect(&memory.Config{Group: name, Logger: quiet})
-			t.Cleanup(func() { require.NoError(t, b.Close()) })
+			t.Cleanup(func() { assert.NoError(t, b.Close()) })
 			return b
 		})
 	})

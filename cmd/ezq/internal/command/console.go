@@ -121,7 +121,7 @@ func consoleClient(ctx context.Context, s *session, isDemo bool) (any, error) {
 	if !isDemo {
 		return s.client(ctx)
 	}
-	shop := demo.New(uint64(time.Now().UnixNano())) //nolint:gosec // a seed
+	shop := demo.New(uint64(time.Now().UnixNano()))
 	ended := make(chan struct{})
 	open, stop := context.WithCancel(ctx)
 	go func() {
