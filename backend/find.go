@@ -17,7 +17,9 @@ type Finder interface {
 	// order, and stops at the Limit. Of one queue or archive, the newest messages come first.
 	// A topic that has none of them has no messages, which is no error.
 	//
-	// If it does not look at everything, it returns what it has found and a *[TruncatedError].
+	// If it does not look at everything, it returns what it has found and a *[TruncatedError]. So it does if it has not
+	// read the texts of all of them, as where those would take too much memory: the Err of such a one is set, and the
+	// fields beside the Payload and the Metadata say where it is.
 	Find(ctx context.Context, topic string, s Selection) ([]Found, error)
 }
 

@@ -12,8 +12,16 @@ import (
 // eventView shows events.
 type eventView struct{ *view }
 
-// maxSearched is how many topics are searched for an event, if none is named.
-const maxSearched = 50
+const (
+	// maxSearched is how many topics are searched for an event, if none is named.
+	maxSearched = 50
+
+	// maxPlaces is how many places of an event are shown.
+	maxPlaces = 100
+
+	// maxHeaders is how many bytes of headers are shown, each header with what the page has around it.
+	maxHeaders = 1 << 20
+)
 
 // eventPage is the page of one event.
 type eventPage struct {
@@ -27,8 +35,9 @@ type eventPage struct {
 // foundEvent is an event at one place.
 type foundEvent struct {
 	backend.Found
-	Topic string
-	Body  shown
+	Topic    string
+	Body     shown
+	Headless bool // its headers are left out
 }
 
 // treeRow is an event in the tree of a correlation.
@@ -64,18 +73,7 @@ func (v eventView) event() {
 		v.notes = append(v.notes, "Only the first "+grouped(maxSearched)+" topics were searched: choose the topic of the event.")
 	}
 	page.Searched = len(searched)
-	for _, topic := range searched {
-		found, err := v.client.finder.Find(v.ctx, topic, backend.Selection{ID: page.ID})
-		if err != nil {
-			v.note(err)
-		}
-		for _, f := range found {
-			page.Found = append(page.Found, v.foundEvent(topic, f))
-		}
-		if v.ctx.Err() != nil {
-			break
-		}
-	}
+	v.find(&page, searched)
 	tree, err := ezq.FindTree(v.ctx, v.client.finder, page.ID, searched...)
 	if err != nil && v.ctx.Err() == nil {
 		v.note(err)
@@ -86,12 +84,50 @@ func (v eventView) event() {
 	v.show(http.StatusOK, "event", "Event "+visible(page.ID), page)
 }
 
+// find finds the event in topics.
+func (v eventView) find(page *eventPage, topics []string) {
+	room := maxHeaders
+	for _, topic := range topics {
+		if len(page.Found) == maxPlaces {
+			v.notes = append(v.notes, "Only the first "+grouped(maxPlaces)+" places were looked for: choose the topic of the event.")
+			return
+		}
+		found, err := v.client.finder.Find(v.ctx, topic, backend.Selection{ID: page.ID, Limit: maxPlaces - len(page.Found)})
+		if err != nil {
+			v.note(err)
+		}
+		for _, f := range found {
+			one := v.foundEvent(topic, f)
+			if room -= sizeOfHeaders(f); room < 0 {
+				one.Metadata, one.Headless = nil, true
+			}
+			page.Found = append(page.Found, one)
+		}
+		if v.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// foundEvent returns what is shown of an event.
 func (v eventView) foundEvent(topic string, f backend.Found) foundEvent {
 	one := foundEvent{Found: f, Topic: cmp.Or(f.PublishedTo, topic)}
 	if v.rights.Payloads {
 		one.Body = body(f.Payload, f.Size)
+	} else {
+		one.Metadata = nil
 	}
+	one.Payload = nil
 	return one
+}
+
+// sizeOfHeaders is about how many bytes a page has for the headers of f.
+func sizeOfHeaders(f backend.Found) (size int) {
+	const around = 50
+	for name, value := range f.Metadata {
+		size += around + len(name) + len(value)
+	}
+	return size
 }
 
 // appendTree appends an event, and what has followed from it.

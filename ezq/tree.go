@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/internal/excerpt"
 )
@@ -41,10 +43,15 @@ type TreeEvent struct {
 	// topic was not asked for. It is a root.
 	CauseGone bool
 
+	// CauseUnknown says that its headers were not read, so that it may have a cause: the Err of what was Found says why. It
+	// is a root.
+	CauseUnknown bool
+
 	// CauseLoops says that its causes lead back to it, which only headers do that were written by hand. It is a root.
 	CauseLoops bool
 
-	// Found is where it is: at one place, or one of each group. If it moves meanwhile, it may be told at both.
+	// Found is where it is: at one place, or one of each group. If it moves meanwhile, it may be told at both. It has no
+	// Payload, and of the Metadata what makes the tree, and the beginning of the reason of a dead letter.
 	Found []backend.Found
 
 	// Children are the events that say that it has caused them, the earliest first.
@@ -59,6 +66,13 @@ type TreeEvent struct {
 // Each message that is found is in the tree once, whatever its headers say. There are [MaxTree] at most. If there are
 // more, or finder has not looked at everything, FindTree returns what there is and an error that wraps a
 // *[backend.TruncatedError]; so it does with all other errors of finder. That there are no events is no error.
+//
+// Of a message that was found, but not read, it is not known what has caused it: it is a root with CauseUnknown, and the
+// error, which then wraps a *[backend.TruncatedError] too, says how many there are. A tree never looks complete if it may
+// not be.
+//
+// The payloads and headers that one search of a topic returns are in memory at once, which are 128 MiB at most on PGMQ. Of
+// each, a few kB are kept at most.
 //
 // On PGMQ, finder looks at the newest 100,000 rows of each table, unless it has an index of the header correlation_id.
 func FindTree(ctx context.Context, finder backend.Finder, id string, topics ...string) (*Tree, error) {
@@ -98,6 +112,8 @@ func (e *TreeEvent) write(text *strings.Builder, depth int) {
 	switch {
 	case e.CauseGone:
 		fmt.Fprintf(text, "; its cause %s is gone", plain(e.CausationID))
+	case e.CauseUnknown:
+		text.WriteString("; its cause is not known")
 	case e.CauseLoops:
 		fmt.Fprintf(text, "; its cause %s leads back to it", plain(e.CausationID))
 	}
@@ -138,10 +154,37 @@ func plain(text string) string {
 // treeMessage is a message that was found.
 type treeMessage struct {
 	backend.Found
-	topic int // its place among the topics
+	topic int    // its place among the topics
+	event string // its name
 }
 
-func (m *treeMessage) cause() string { return publishableID(m.Metadata[causationHeader]) }
+// longestTold is how many bytes are kept of what a message says of itself, as its name.
+const longestTold = 1024
+
+// newTreeMessage returns what a tree keeps of a message.
+func newTreeMessage(f backend.Found, topic int) *treeMessage {
+	m := &treeMessage{topic: topic}
+	if name, ok := peek(f.Payload); ok {
+		m.event = string(name[:min(len(name), longestTold)])
+	}
+	kept := message.Metadata{}
+	for _, header := range [...]string{correlationHeader, causationHeader} {
+		if id := publishableID(f.Metadata[header]); id != "" {
+			kept[header] = strings.Clone(id)
+		}
+	}
+	for _, header := range [...]string{nameHeader, backend.DeadLetterReason} {
+		if text := f.Metadata[header]; text != "" {
+			kept[header] = strings.Clone(text[:min(len(text), longestTold)])
+		}
+	}
+	m.event = strings.ToValidUTF8(cmp.Or(m.event, kept[nameHeader]), "")
+	f.Payload, f.Metadata = nil, kept
+	m.Found = f
+	return m
+}
+
+func (m *treeMessage) cause() string { return m.Metadata[causationHeader] }
 
 // place is what two messages have in common that may be one.
 func (m *treeMessage) place() treePlace { return treePlace{m.topic, m.Place, m.Queue, m.ID, m.cause()} }
@@ -180,7 +223,8 @@ func (s *treeSearch) run(ctx context.Context, id string) *Tree {
 	for _, other := range others {
 		s.add(s.find(ctx, correlatedBy(other)))
 	}
-	s.add(slices.DeleteFunc(named, func(m *treeMessage) bool { return s.places[m.place()] }))
+	s.add(slices.DeleteFunc(named, func(m *treeMessage) bool { return s.places[m.place()] || s.isTwin(m) }))
+	s.sayUnread()
 	return &Tree{CorrelationIDs: all, Roots: rootsOf(s.topics, s.messages)}
 }
 
@@ -191,7 +235,7 @@ func correlatedBy(id string) backend.Selection {
 // correlations returns those of messages that are not id.
 func (s *treeSearch) correlations(id string, messages []*treeMessage) (others []string) {
 	for _, m := range messages {
-		if c := publishableID(m.Metadata[correlationHeader]); c != "" && c != id && !slices.Contains(others, c) {
+		if c := m.Metadata[correlationHeader]; c != "" && c != id && !slices.Contains(others, c) {
 			others = append(others, c)
 		}
 	}
@@ -219,7 +263,7 @@ func (s *treeSearch) find(ctx context.Context, selection backend.Selection) (all
 			s.errs = append(s.errs, err)
 		}
 		for _, f := range found {
-			m := &treeMessage{f, i}
+			m := newTreeMessage(f, i)
 			if f.PublishedTo != "" {
 				one := copyOf{m.place(), f.PublishedTo, f.PublishedAt.UnixMicro()}
 				one.topic = 0
@@ -234,6 +278,20 @@ func (s *treeSearch) find(ctx context.Context, selection backend.Selection) (all
 	return all
 }
 
+// isTwin reports whether m is in the tree, and one of both was not read. The tree then has the other one.
+func (s *treeSearch) isTwin(m *treeMessage) bool {
+	for i, other := range s.messages {
+		same := other.topic == m.topic && other.Place == m.Place && other.Queue == m.Queue && other.ID == m.ID && other.PublishedAt.Equal(m.PublishedAt)
+		if same && (m.Err != nil || other.Err != nil) {
+			if m.Err == nil {
+				s.messages[i] = m
+			}
+			return true
+		}
+	}
+	return false
+}
+
 // add takes messages into the tree, as far as it has room.
 func (s *treeSearch) add(messages []*treeMessage) {
 	room := MaxTree - len(s.messages)
@@ -244,6 +302,19 @@ func (s *treeSearch) add(messages []*treeMessage) {
 	for _, m := range messages {
 		s.messages = append(s.messages, m)
 		s.places[m.place()] = true
+	}
+}
+
+// sayUnread notes how many messages of the tree were not read.
+func (s *treeSearch) sayUnread() {
+	unread, first := 0, error(nil)
+	for _, m := range s.messages {
+		if m.Err != nil {
+			unread, first = unread+1, cmp.Or(first, m.Err)
+		}
+	}
+	if unread > 0 {
+		s.leaveOut(fmt.Sprintf("of %d messages it is not known what has caused them, since they were not read (%v)", unread, first), "find those by their IDs, whose Err says why")
 	}
 }
 
@@ -318,10 +389,8 @@ func eventsOf(topics []string, messages []*treeMessage) (events []*TreeEvent) {
 			known[id] = e
 			events = append(events, e)
 		}
-		if name, ok := peek(m.Payload); ok {
-			e.Event = string(name)
-		}
-		e.Event = cmp.Or(e.Event, m.Metadata[nameHeader])
+		e.Event = cmp.Or(m.event, e.Event)
+		e.CauseUnknown = e.CausationID == "" && (e.CauseUnknown || m.Err != nil)
 		e.Found = append(e.Found, m.Found)
 	}
 	return events

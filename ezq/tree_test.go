@@ -1,13 +1,16 @@
 package ezq_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -195,4 +198,77 @@ func TestFindTree_OfGoneEventIsFoundInSpiteOfErrors(t *testing.T) {
 	tree, err := ezq.FindTree(t.Context(), partial{b, "b", failed}, "gone", "a", "b")
 	require.ErrorIs(t, err, failed)
 	require.Equal(t, "E order on a: delayed\nE receipt on a: delayed; its cause gone is gone\n", tree.String())
+}
+
+// many is a Finder that finds many messages, whatever it is asked for.
+type many struct{ headers int }
+
+func (m many) Find(_ context.Context, _ string, s backend.Selection) (all []backend.Found, err error) {
+	for i := range s.Limit {
+		f := backend.Found{
+			ID: fmt.Sprint(s.ID, s.Value, i), Payload: bytes.Repeat([]byte(" "), 10_000),
+			Metadata: message.Metadata{"correlation_id": fmt.Sprint("c", i), "name": strings.Repeat("n", 20_000), backend.DeadLetterReason: strings.Repeat("é", 20_000)},
+		}
+		for n := range m.headers {
+			f.Metadata[fmt.Sprint("h", n)] = ""
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+// Not in parallel: it measures the memory of the process.
+func TestFindTree_KeepsWhatItShowsAlone(t *testing.T) {
+	heap := func() int64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	before := heap()
+	tree, err := ezq.FindTree(t.Context(), many{100}, "x", "t")
+	took := heap() - before
+	t.Logf("%d kB", took>>10)
+	require.ErrorAs(t, err, new(*backend.TruncatedError))
+	require.Less(t, took, int64(8<<20))
+	require.Len(t, tree.Roots, ezq.MaxTree)
+	for _, e := range tree.Roots {
+		require.LessOrEqual(t, len(e.Event), 1024)
+		require.True(t, utf8.ValidString(e.Found[0].Metadata[backend.DeadLetterReason]))
+		require.Len(t, e.Found[0].Metadata, 3)
+		require.Nil(t, e.Found[0].Payload)
+	}
+}
+
+func TestFindTree_OfMessagesThatWereNotReadSaysSo(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	store(t, b, "t", "order", "", "")
+	store(t, b, "t", "paid", "order", "order")
+	tree, err := ezq.FindTree(t.Context(), unread{b, "paid"}, "order", "t")
+	truncated, ok := errors.AsType[*backend.TruncatedError](err)
+	require.True(t, ok, err)
+	require.Contains(t, truncated.Reason, "of 1 messages it is not known what has caused them")
+	require.Contains(t, truncated.Reason, "no time")
+	require.Equal(t, "E order on t: delayed\nan event paid on t: delayed, cannot be read; its cause is not known\n", tree.String())
+	// Found by its ID it is read, and the tree has it once.
+	tree, err = ezq.FindTree(t.Context(), unread{b, "paid"}, "paid", "t")
+	require.NoError(t, err)
+	require.Equal(t, "E order on t: delayed\n  E paid on t: delayed\n", tree.String())
+}
+
+// unread is a Finder that reads a message by its ID alone.
+type unread struct {
+	backend.Finder
+	id string
+}
+
+func (u unread) Find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {
+	found, err := u.Finder.Find(ctx, topic, s)
+	for i := range found {
+		if found[i].ID == u.id && s.ID == "" {
+			found[i].Payload, found[i].Metadata, found[i].Err = nil, nil, errors.New("no time")
+		}
+	}
+	return found, err
 }

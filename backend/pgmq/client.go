@@ -354,6 +354,10 @@ func (c *Client) EditDeadLetter(ctx context.Context, from string, e backend.Dead
 // unless the table has the index that the error names. It leaves out messages with large headers if those take longer,
 // and says so. An Event and a Field are found if jsonb can hold the payload.
 //
+// All that it returns is in memory at once. When the payloads and the metadata take 128 MiB, as Go holds them, or those of a table have
+// taken 10 seconds to read, it reads no more of them: all other messages have an Err, which matches [ErrTooLarge] where
+// memory is the reason, and a [backend.TruncatedError] says how many they are. Find these by their IDs.
+//
 // The role needs SELECT on the tables, and on pgmq.topic_bindings. Those that it may not
 // read are left out, and an error names them.
 func (c *Client) Find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {

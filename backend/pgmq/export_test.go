@@ -53,3 +53,6 @@ func (c *Client) LookAtMost(rows int, timeout time.Duration) {
 
 // ListAtMost sets how many bytes of dead letters are listed at once.
 func (c *Client) ListAtMost(bytes int) { c.letters.maxListed = bytes }
+
+// SearchInMemory sets how many bytes of memory payloads and metadata may take that are found at once.
+func (c *Client) SearchInMemory(bytes int) { c.stored.search.MaxMemory = bytes }

@@ -288,7 +288,9 @@ func TestFind_EndsSoonThoughEachMessageTakesLong(t *testing.T) {
 	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '1', '{"h":"v"}' from generate_series(1, 100)`)
 	client.SearchAtMost(1000, 2*time.Second)
 	start := time.Now()
-	found := find(t, client, backend.Selection{Header: "h", Value: "v"})
+	found, err := client.Find(t.Context(), "t", backend.Selection{Header: "h", Value: "v"})
+	require.ErrorAs(t, err, new(*backend.TruncatedError))
+	require.ErrorContains(t, err, "of 99 messages were left out")
 	require.Len(t, found, 100)
 	for _, f := range found {
 		require.ErrorContains(t, f.Err, "SQLSTATE 57014")

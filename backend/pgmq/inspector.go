@@ -112,7 +112,8 @@ func (i *inspector) AllPauses(ctx context.Context) ([]backend.Paused, error) {
 }
 
 // Peek implements [backend.Inspector]. It goes through the index of vt, and looks at 10,000 rows at most. The role needs SELECT on the queue. A queue that
-// may run code of a role which this one has no reason to trust is refused.
+// may run code of a role which this one has no reason to trust is refused. When payloads and metadata take 16 MiB of memory, the messages behind have
+// an Err that matches [ErrTooLarge], and a [backend.TruncatedError] says how many they are: peek again behind the last one before them.
 func (i *inspector) Peek(ctx context.Context, topic string, p backend.Peek) ([]backend.Peeked, error) {
 	const op = "peek"
 	if err := i.stored.check(topic, p.Check()); err != nil {

@@ -18,7 +18,7 @@ type storedMessages struct {
 }
 
 func newStoredMessages(publisher *Publisher) *storedMessages {
-	return &storedMessages{publisher, search.Search{Pool: publisher.pool, MaxRows: search.MaxRows, Timeout: search.Timeout}}
+	return &storedMessages{publisher, search.Search{Pool: publisher.pool, MaxRows: search.MaxRows, Timeout: search.Timeout, MaxMemory: search.MaxMemory}}
 }
 
 func (m *storedMessages) find(ctx context.Context, topic string, s backend.Selection) ([]backend.Found, error) {

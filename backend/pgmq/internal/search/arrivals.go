@@ -100,8 +100,10 @@ func (a Arrivals) of(ctx context.Context, k peek, seen map[int64]bool) (found []
 		return nil, err
 	}
 	ids = slices.DeleteFunc(ids, func(id int64) bool { return seen[id] || a.Known != nil && a.Known(id) })
+	memory := k.search.MaxMemory
+	texts := reader{search: k.search, chosen: k.chosen, table: k.table, room: &memory}
 	for some := range slices.Chunk(ids[:min(len(ids), MaxArrivals)], peekBatch) {
-		read, err := k.search.read(ctx, k.chosen, k.table, some, maxText)
+		read, err := texts.read(ctx, some, maxText)
 		for _, id := range some {
 			if one, ok := read[id]; ok {
 				seen[id], found = true, append(found, Arrival{Row: id, Found: one})

@@ -25,8 +25,13 @@ var peekSQL string
 // maxPeekRows is how many rows a peek looks at, behind the time at which it begins.
 const maxPeekRows = 10_000
 
-// peekBatch is how many messages are read in one statement.
-const peekBatch = 10
+const (
+	// peekBatch is how many messages are read in one statement.
+	peekBatch = 10
+
+	// maxPeekMemory is how many bytes of memory the payloads and metadata may take of the messages of one peek.
+	maxPeekMemory = 16 << 20
+)
 
 // PeekedQueue returns the queue that a peek looks at.
 func PeekedQueue(topic, group string) (string, error) {
@@ -56,6 +61,7 @@ func Peek(ctx context.Context, search Search, topic string, p backend.Peek) ([]b
 	if err != nil || t.name == "" {
 		return nil, err
 	}
+	search.MaxMemory = min(search.MaxMemory, maxPeekMemory)
 	one := peek{search, chosen, t}
 	places, left := one.places(ctx, p)
 	found, err := one.read(ctx, places)
@@ -122,7 +128,8 @@ func (k peek) places(ctx context.Context, p backend.Peek) (places []backend.Peek
 
 // read reads the messages at places, a few at a time, and no more payloads than a peek returns.
 func (k peek) read(ctx context.Context, places []backend.PeekPlace) (found []backend.Peeked, err error) {
-	room := backend.MaxPeekPayloads
+	room, memory := backend.MaxPeekPayloads, k.search.MaxMemory
+	texts := reader{search: k.search, chosen: k.chosen, table: k.table, room: &memory}
 	for some := range slices.Chunk(places, peekBatch) {
 		ids := make([]int64, len(some))
 		for i, p := range some {
@@ -132,7 +139,7 @@ func (k peek) read(ctx context.Context, places []backend.PeekPlace) (found []bac
 		if room <= 0 {
 			most = 0
 		}
-		read, err := k.search.read(ctx, k.chosen, k.table, ids, most)
+		read, err := texts.read(ctx, ids, most)
 		for _, p := range some {
 			one, ok := read[p.Row]
 			if !ok {
@@ -145,6 +152,11 @@ func (k peek) read(ctx context.Context, places []backend.PeekPlace) (found []bac
 		}
 		if err != nil {
 			return found, err
+		}
+	}
+	if reasons := texts.left.reasons(k.search); len(reasons) > 0 {
+		return found, &backend.TruncatedError{
+			Tables: []string{k.table.name}, Reason: strings.Join(reasons, ", and "), Remedy: "peek again behind the last one before the first that has an Err, or look for those by their IDs",
 		}
 	}
 	return found, nil

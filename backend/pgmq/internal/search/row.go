@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
@@ -47,28 +46,22 @@ type row struct {
 	message, headers  transact.Borrowed
 }
 
-// scan returns the messages in rows by their ids.
-func scan(rows pgx.Rows, chosen choice, t table) (map[int64]backend.Found, error) {
-	var r row
-	byID := map[int64]backend.Found{}
-	_, err := pgx.ForEachRow(rows, []any{
+// targets returns what the columns of read.sql are scanned into.
+func (r *row) targets() []any {
+	return []any{
 		&r.id, &r.reads, &r.enqueued, &r.visible, &r.later, &r.never, &r.known, &r.uuid, &r.key, &r.size, &r.message, &r.headersSize, &r.headers,
-	}, func() error {
-		byID[r.id] = r.found(chosen, t)
-		return nil
-	})
-	return byID, err
+	}
 }
 
 // found returns the message of a row of t. What it says of itself counts as far as its consumers
-// believe it.
-func (r *row) found(chosen choice, t table) backend.Found {
+// believe it. size is how much memory its payload and its metadata take.
+func (r *row) found(chosen choice, t table) (f backend.Found, size int) {
 	headers := codec.Headers{UUID: r.uuid, Metadata: message.Metadata{}}
 	err := headers.Decode(r.headers)
 	if !r.known {
 		headers.DropForged(t.queue)
 	}
-	f := backend.Found{
+	f = backend.Found{
 		ID: cmp.Or(headers.UUID, codec.DefaultID(t.queue, r.id)), Place: t.place, Queue: t.queue, State: r.state(t),
 		PublishedAt: r.enqueued, VisibleAt: r.visible, Deliveries: int(r.reads), Failures: headers.Failures, Size: r.size,
 	}
@@ -84,11 +77,11 @@ func (r *row) found(chosen choice, t table) backend.Found {
 	}
 	if err != nil {
 		f.Err = err
-		return f
+		return f, 0
 	}
-	f.Metadata = headers.Metadata
+	f.Metadata, size = headers.Metadata, len(r.headers)+headers.Memory()
 	if r.message == nil {
-		return f
+		return f, size
 	}
 	payload, err := codec.DecodePayload(r.message, headers.Encoding)
 	if err != nil {
@@ -96,9 +89,9 @@ func (r *row) found(chosen choice, t table) backend.Found {
 	}
 	f.Size = len(payload)
 	if f.Size <= backend.MaxFoundPayload {
-		f.Payload = slices.Clip(payload)
+		f.Payload, size = slices.Clip(payload), size+cap(payload)
 	}
-	return f
+	return f, size
 }
 
 func (r *row) state(t table) backend.State {

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -31,6 +30,8 @@ type Search struct {
 	Pool    *pgxpool.Pool
 	MaxRows int // of each table, unless an index finds what is chosen
 	Timeout time.Duration
+
+	MaxMemory int // bytes of memory that payloads and metadata may take
 }
 
 //go:embed sql/search.sql
@@ -38,12 +39,12 @@ var searchSQL string
 
 // Find returns what the selection chooses of the messages of topic, in all of its queues and archives.
 func (s Search) Find(ctx context.Context, op, topic string, selection backend.Selection) (found []backend.Found, err error) {
-	limit := cmp.Or(selection.Limit, backend.DefaultFindLimit)
+	limit, room := cmp.Or(selection.Limit, backend.DefaultFindLimit), s.MaxMemory
 	err = s.each(ctx, op, topic, selection, true, func(chosen choice, t table) (missed, error) {
 		if len(found) >= limit {
 			return missed{}, nil
 		}
-		more, left, err := s.find(ctx, chosen, t, limit-len(found))
+		more, left, err := s.find(ctx, chosen, t, limit-len(found), &room)
 		found = append(found, more...)
 		return left, err
 	})
@@ -125,8 +126,8 @@ func (s Search) each(ctx context.Context, op, topic string, selection backend.Se
 	return left.error(op, topic)
 }
 
-// find returns what is chosen of one table, and what was not looked at.
-func (s Search) find(ctx context.Context, chosen choice, t table, limit int) (found []backend.Found, left missed, err error) {
+// find returns what is chosen of one table, and what was not looked at. room is how much memory is left for that.
+func (s Search) find(ctx context.Context, chosen choice, t table, limit int, room *int) (found []backend.Found, left missed, err error) {
 	if err := t.check("SELECT"); err != nil {
 		return nil, missed{}, err
 	}
@@ -138,7 +139,9 @@ func (s Search) find(ctx context.Context, chosen choice, t table, limit int) (fo
 	if err != nil || len(ids) == 0 {
 		return nil, left, err
 	}
-	read, err := s.read(ctx, chosen, t, ids, maxText)
+	texts := reader{search: s, chosen: chosen, table: t, room: room}
+	read, err := texts.read(ctx, ids, maxText)
+	left.unread = texts.left
 	for _, id := range ids {
 		if one, ok := read[id]; ok {
 			found = append(found, one)
@@ -163,58 +166,19 @@ func (s Search) run(ctx context.Context, do func(tx pgx.Tx) error) error {
 	return transact.Run(ctx, s.Pool, fmt.Sprintf("statement_timeout = %d", max(s.Timeout.Milliseconds(), 1)), do)
 }
 
-// read reads messages of a table, and most bytes of their text. If one of them cannot be read, it reads them one by one, and if that takes
-// long, the others without their text: each of them may take as long as a statement may.
-func (s Search) read(ctx context.Context, chosen choice, t table, ids []int64, most int) (map[int64]backend.Found, error) {
-	found, failed := s.readAll(ctx, chosen, t, ids, most)
-	if !fault.IsUnreadable(failed) && !fault.IsDoubtful(failed) {
-		return found, failed
-	}
-	found = map[int64]backend.Found{}
-	for start := time.Now(); len(ids) > 0; ids = ids[1:] {
-		var one map[int64]backend.Found
-		err := failed
-		if time.Since(start) < s.Timeout {
-			one, err = s.readAll(ctx, chosen, t, ids[:1], most)
-		}
-		if fault.IsUnreadable(err) || fault.IsDoubtful(err) {
-			failed = err
-			one, err = s.readAll(ctx, chosen, t, ids[:1], noText)
-			for id, f := range one {
-				f.Err, f.Metadata = fault.Classify("read a message", t.queue, failed), nil
-				one[id] = f
-			}
-		}
-		if err != nil {
-			return found, err
-		}
-		maps.Copy(found, one)
-	}
-	return found, nil
-}
-
-func (s Search) readAll(ctx context.Context, chosen choice, t table, ids []int64, most int) (found map[int64]backend.Found, err error) {
-	err = s.run(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, readStatement(chosen, t),
-			append([]any{pgx.QueryExecModeCacheDescribe}, chosen.arguments(t, ids, most)...)...)
-		if err != nil {
-			return err
-		}
-		found, err = scan(rows, chosen, t)
-		return err
-	})
-	return found, err
-}
-
 // missed is what was not looked at in a table: rows beyond the first, those that take long to read, and with slow set
-// those too that take longer than the fastest.
-type missed struct{ rest, large, slow bool }
+// those too that take longer than the fastest; and texts of messages that were found.
+type missed struct {
+	rest, large, slow bool
+	unread
+}
 
 // omissions is what was not looked at.
 type omissions struct {
 	search    Search
 	chosen    choice
 	truncated backend.TruncatedError
+	unread    bool     // not all texts were read
 	indexes   []string // with which all is looked at
 	floods    []string // tables in which an index finds more than is looked at
 	listings  []string // of what is left out in any case
@@ -258,6 +222,9 @@ func (o *omissions) addMissed(t table, left missed) {
 	}
 	if left.slow || left.rest {
 		o.tooMany(t)
+	}
+	if why := left.reasons(o.search); len(why) > 0 {
+		reasons, o.unread = append(reasons, why...), true
 	}
 	if len(reasons) > 0 {
 		o.truncate(t, strings.Join(reasons, ", and "))
@@ -308,6 +275,9 @@ func (o *omissions) remedy() string {
 	}
 	if len(o.listings) > 0 {
 		remedies = append(remedies, "to see those, which no consumer takes, run "+strings.Join(o.listings, "; "))
+	}
+	if o.unread {
+		remedies = append(remedies, "to read those of which the Err is set, find them by their IDs")
 	}
 	return strings.Join(remedies, "; ")
 }
