@@ -467,13 +467,10 @@ func (c *Client) Stats() map[string]SubscriptionStats { return c.subscriber.Stat
 // which are made for tables that keep their rows.
 //
 // ezq never calls Tune itself. It takes SHARE UPDATE EXCLUSIVE: it waits for
-// VACUUM and CREATE INDEX on the queue, blocks neither readers nor writers, and
-// rewrites no rows. It applies to pages filled later, and to the next autovacuum.
-// Tune the queue again after it was dropped, or, for a partitioned queue, has got
-// new partitions.
+// VACUUM and CREATE INDEX on the queue, blocks neither readers nor writers, and rewrites no rows. It applies to pages
+// filled later, and to the next autovacuum. Tune the queue again after it was dropped, or has got new partitions.
 //
-// The role must own the queue; otherwise it is an error of the kind
-// [ErrPermission]. Nil options are those of the defaults.
+// The role must own the queue; otherwise it is an error of the kind [ErrPermission]. Nil options are those of the defaults.
 func (c *Client) Tune(ctx context.Context, topic string, options *TuneOptions) error {
 	queue, err := c.subscriber.consumedQueue(topic)
 	if err == nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
@@ -89,8 +88,7 @@ func TestMetrics_NeverScanTable(t *testing.T) {
 	fill(t, pool, 50_000, "-1 hour")
 	pgtest.Exec(t, pool, "analyze pgmq.q_t")
 	pgtest.Exec(t, pool, "update pgmq.q_t set vt = now() + interval '1 day'")
-	sql := strings.ReplaceAll(metricsSQL, "{table}", queuename.Table("t"))
-	sql = strings.NewReplacer("$1", fmt.Sprint(countLimit+1), "$2", "'"+queuename.Table("t")+"'").Replace(sql)
+	sql := strings.ReplaceAll(metricsStatement("t"), "$1", fmt.Sprint(countLimit+1))
 	rows, err := pool.Query(t.Context(), "explain (costs off) "+sql)
 	require.NoError(t, err)
 	plan := ""

@@ -13,7 +13,7 @@ import (
 	"github.com/ezq-go/ezq/internal/pgtest"
 )
 
-var manyLetters = flag.Int("letters", 50_000, "how many dead letters there are in a test, such as 1000000")
+var manyLetters = flag.Int("letters", 5_000, "how many dead letters there are in a test, such as 1000000")
 
 func TestQueues_ThousandAreListedInPages(t *testing.T) {
 	t.Parallel()

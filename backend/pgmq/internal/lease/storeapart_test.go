@@ -29,7 +29,7 @@ func claimTwenty(t *testing.T) (*Store, *pgxpool.Pool, []subscription.Lease) {
 func TestRelease_OfOneRowThatIsRefusedKeepsNoOther(t *testing.T) {
 	t.Parallel()
 	s, pool, leases := claimTwenty(t)
-	pgtest.Eventually(t, time.Minute, "the others are released", func() bool { // what a busy machine has no time for is left
+	pgtest.Eventually(t, 5*time.Minute, "the others are released", func() bool { // what a busy machine has no time for is left
 		s.writer.release(t.Context(), tokensOf(settlementsOf(leases, subscription.Release)))
 		var visible int
 		require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_t where vt <= now()").Scan(&visible))
@@ -48,7 +48,7 @@ func TestForgedHeaders_OfOneRowThatIsRefusedKeepNoOthers(t *testing.T) {
 	for _, lease := range leases {
 		forged = append(forged, forgery{token: lease.Token, progress: true})
 	}
-	pgtest.Eventually(t, time.Minute, "the headers of the others are removed", func() bool { // what a busy machine has no time for is left
+	pgtest.Eventually(t, 5*time.Minute, "the headers of the others are removed", func() bool { // what a busy machine has no time for is left
 		s.claims.reader.removeForged(t.Context(), s.queue.pool, forged)
 		var left int
 		require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from pgmq.q_t where headers ? 'ezq_failures'").Scan(&left))

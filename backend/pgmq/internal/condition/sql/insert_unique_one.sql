@@ -6,7 +6,7 @@
 --
 -- The only row, {unchanged} and {locked} are those of insert_unique.sql. {mark} is in the error if the
 -- queue has not taken the message, as a trigger may
--- decide. {id} and {most} are those of insert_unique_copy.sql. The key is a parameter, and PostgreSQL uses the index of keys
+-- decide; where the route is old there is nothing to say. {id} and {most} are those of insert_unique_copy.sql. The key is a parameter, and PostgreSQL uses the index of keys
 -- since it is kept from reading the whole queue.
 
 with r as materialized (select {locked}[1] as locked where {unchanged}),
@@ -21,5 +21,5 @@ i as (
 		$2::text::jsonb || pg_catalog.jsonb_build_object('ezq_unique', $6::text)
 	from r where locked and not exists (select from e)
 	returning 1)
-select exists (select from r), case when not (select locked from r) then '[null]' when exists (select from e) then pg_catalog.array_to_json(array(select id from e))::text
+select exists (select from r), case when not exists (select from r) then '' when not (select locked from r) then '[null]' when exists (select from e) then pg_catalog.array_to_json(array(select id from e))::text
 	when exists (select from i) then '[""]' else (select '{mark}' || locked::text from r)::boolean::text end

@@ -29,5 +29,5 @@ i as (
 	insert into {table} (vt, message, headers)
 	select vt, $1::text::jsonb, $2::text::jsonb || pg_catalog.jsonb_build_object('ezq_unique', $6::text) from r where locked and not exists (select from e)
 	returning 1)
-select exists (select from r), case when not (select locked from r) then '[null]' when exists (select from u) then pg_catalog.array_to_json(array(select id from e))::text
+select exists (select from r), case when not exists (select from r) then '' when not (select locked from r) then '[null]' when exists (select from u) then pg_catalog.array_to_json(array(select id from e))::text
 	when exists (select from i) then '[""]' else (select '{mark}' || locked::text from r)::boolean::text end
