@@ -18,7 +18,7 @@ import (
 //
 //nolint:paralleltest // see above
 func TestCounts_OfForgedTextsTakeBoundedMemory(t *testing.T) {
-	const letters = 12_000
+	const letters = 8_000
 	long := func(i int) string { return strings.Repeat("x", 4000) + fmt.Sprint(i%2) }
 	counts, before := deadletters.NewCounts(), heap()
 	usual := backend.FoundDeadLetter{Topic: "orders", Handler: "charge", Reason: "no"}
