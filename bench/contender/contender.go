@@ -100,7 +100,9 @@ func All() []Contender {
 	var all []Contender
 	for _, group := range [][]Contender{
 		ezqContenders(), watermillSQLContenders(), riverContenders(),
-		pgmqContenders(), floorContenders(), {conditionalFloor()}, inProcessContenders(),
+		pgmqContenders(), floorContenders(),
+		{conditionalFloor()},
+		inProcessContenders(),
 		{nothing()},
 	} {
 		all = append(all, group...)
