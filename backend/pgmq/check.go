@@ -181,21 +181,10 @@ func (c *checkup) untrusted(ctx context.Context) error {
 	}
 	refused := map[string]error{}
 	_, err = hazard.Split(ctx, c.conn, tables, func(tx pgx.Tx, some []string) error {
-		together, err := catalog.Refused(ctx, tx, some)
-		if err != nil {
-			return err
-		}
-		for _, table := range some {
-			found := together
-			if len(together) > 0 { // the code can be that of a partition or a child, of which it is not told whose that is
-				if found, err = catalog.Refused(ctx, tx, []string{table}); err != nil {
-					return err
-				}
-			}
+		return catalog.RefusedEach(ctx, tx, some, func(table string, found map[string]error) {
 			maps.Copy(refused, found)
 			c.mayRead[table] = len(found) == 0
-		}
-		return nil
+		})
 	})
 	for _, table := range slices.Sorted(maps.Keys(refused)) {
 		if e, ok := errors.AsType[*Error](refused[table]); ok && !c.administered {

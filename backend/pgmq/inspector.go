@@ -151,34 +151,17 @@ func (i *inspector) trustedQueues(ctx context.Context, queues []QueueInfo) (trus
 		return queues, nil
 	}
 	for some := range slices.Chunk(i.unknown(queues), 2*measuredTogether) {
-		refused, err := i.look(ctx, some)
-		if failures = append(failures, refused...); err != nil {
+		err := catalog.RefusedEach(ctx, i.pool(), some, func(table string, refused map[string]error) {
+			if failures = slices.AppendSeq(failures, maps.Values(refused)); len(refused) == 0 {
+				i.trust(table)
+			}
+		})
+		if err != nil {
 			failures = append(failures, err)
 			break
 		}
 	}
 	return slices.DeleteFunc(queues, func(q QueueInfo) bool { return !i.trusts(queuename.Table(q.Name)) }), failures
-}
-
-// look notes which of tables are trusted, and returns why the others are not.
-func (i *inspector) look(ctx context.Context, tables []string) (refused []error, err error) {
-	together, err := catalog.Refused(ctx, i.pool(), tables)
-	if err != nil {
-		return nil, err
-	}
-	for _, table := range tables {
-		found := together
-		if len(together) > 0 { // the code can be that of a partition or a child, of which it is not told whose that is
-			if found, err = catalog.Refused(ctx, i.pool(), []string{table}); err != nil {
-				return refused, err
-			}
-		}
-		if len(found) == 0 {
-			i.trust(table)
-		}
-		refused = append(refused, slices.Collect(maps.Values(found))...)
-	}
-	return refused, nil
 }
 
 // unknown returns the tables of queues that are not known to be trusted.

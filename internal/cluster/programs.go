@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	serverprograms "github.com/ezq-go/ezq/internal/programs"
 )
 
 // programs is the directory of PostgreSQL's programs, and the user that may run
@@ -48,31 +50,11 @@ func candidates() []string {
 	if bin := os.Getenv("EZQ_POSTGRES_BIN"); bin != "" {
 		return []string{bin}
 	}
-	var found []string
-	for _, pattern := range []string{
-		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin",
-		"/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin",
-	} {
-		matches, _ := filepath.Glob(pattern) // it errs on bad patterns only
-		found = append(found, matches...)
-	}
-	slices.SortFunc(found, func(a, b string) int { return strings.Compare(b, a) })
-	if bin, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
-		found = slices.Insert(found, 0, strings.TrimSpace(string(bin)))
-	}
-	if initdb, err := exec.LookPath("initdb"); err == nil {
-		found = slices.Insert(found, 0, filepath.Dir(initdb))
-	}
-	return found
+	return serverprograms.Directories()
 }
 
 func hasPrograms(bin string) bool {
-	for _, program := range []string{"initdb", "pg_ctl", "postgres", "pg_basebackup"} {
-		if _, err := exec.LookPath(filepath.Join(bin, program)); err != nil {
-			return false
-		}
-	}
-	return true
+	return serverprograms.AreIn(bin, "initdb", "pg_ctl", "postgres", "pg_basebackup")
 }
 
 // useServerUser is for root, whom PostgreSQL refuses.

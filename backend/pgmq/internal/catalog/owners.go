@@ -78,6 +78,25 @@ func Refused(ctx context.Context, db transact.Queryer, tables []string) (map[str
 	return refused, err
 }
 
+// RefusedEach is Refused for each of tables by itself, which it gives to tell with what is refused of it: the code can be that
+// of a partition or a child, and looking at several together does not say whose that is. Tables behind an error are not told of.
+func RefusedEach(ctx context.Context, db transact.Queryer, tables []string, tell func(table string, refused map[string]error)) error {
+	together, err := Refused(ctx, db, tables)
+	if err != nil {
+		return err
+	}
+	for _, table := range tables {
+		refused := together
+		if len(together) > 0 {
+			if refused, err = Refused(ctx, db, []string{table}); err != nil {
+				return err
+			}
+		}
+		tell(table, refused)
+	}
+	return nil
+}
+
 // codeError returns why the table is not used, or nil. The remedy makes the table trusted only once
 // its code is gone, which would run otherwise.
 func (s untrustedTable) codeError() error {

@@ -92,7 +92,7 @@ func (i *Insert) Try(ctx context.Context, db DB) (results []insert.Result, err e
 		return i.taken(results, err)
 	}
 	var both pgx.Batch // which PostgreSQL takes as one transaction, with a snapshot for each of its statements
-	both.Queue(tryLockSQL, shared.of(i.keys()))
+	both.Queue(tryLockSQL, sentOf(shared, i.keys()))
 	both.Queue(sql, args...).QueryRow(func(row pgx.Row) (err error) {
 		results, err = i.scan(shared, row)
 		return err
@@ -105,7 +105,7 @@ func (i *Insert) Try(ctx context.Context, db DB) (results []insert.Result, err e
 func (i *Insert) TryIn(ctx context.Context, tx pgx.Tx) (results []insert.Result, err error) {
 	shared := i.share()
 	if i.Batch.IsKeyed() {
-		if _, err := tx.Exec(ctx, tryLockSQL, pgx.QueryExecModeCacheDescribe, shared.of(i.keys())); err != nil {
+		if _, err := tx.Exec(ctx, tryLockSQL, pgx.QueryExecModeCacheDescribe, sentOf(shared, i.keys())); err != nil {
 			return nil, err
 		}
 	}
@@ -225,7 +225,7 @@ func (i *Insert) onceResults(shared *share, stored string) []insert.Result {
 		results[n].PublishResult = backend.PublishResult{Outcome: backend.PublishExisted, ID: i.Batch.IDs[n]}
 	}
 	for place := range strings.SplitSeq(stored, ",") {
-		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= shared.sentOf(len(results)) {
+		if n, err := strconv.Atoi(place); err == nil && n >= 1 && n <= shared.count(len(results)) {
 			results[shared.message(n-1)].Outcome = backend.PublishStored
 		}
 	}
@@ -290,18 +290,18 @@ func (i *Insert) statement(shared *share, alone bool) (sql string, args []any) {
 	}
 	switch {
 	case !batch.IsKeyed() && one:
-		return i.forRoute("insert_new_one", insertNewOneSQL, "", alone), append(args, shared.digests(i.digests())[0], i.Window.Microseconds())
+		return i.forRoute("insert_new_one", insertNewOneSQL, "", alone), append(args, sentOf(shared, i.digests())[0], i.Window.Microseconds())
 	case !batch.IsKeyed():
 		const copySQL = ",\ni{i} as (insert into {table} (vt, message, headers) select vt, message, headers{added} from r order by n returning 1),\ns{i} as (select 1 from i{i})"
-		return i.forRoute("insert_new", insertNewSQL, copySQL, alone), append(args, shared.digests(i.digests()), i.Window.Microseconds())
+		return i.forRoute("insert_new", insertNewSQL, copySQL, alone), append(args, sentOf(shared, i.digests()), i.Window.Microseconds())
 	case batch.Conditions[0].Replace && one:
-		return i.forRoute("replace_one", replaceOneSQL, "", alone), append(args, shared.of(i.keys())[0], longestWaits(batch)[0])
+		return i.forRoute("replace_one", replaceOneSQL, "", alone), append(args, sentOf(shared, i.keys())[0], longestWaits(batch)[0])
 	case batch.Conditions[0].Replace:
-		return i.forRoute("replace", replaceSQL, replaceCopySQL, alone), append(args, shared.of(i.keys()), longestWaits(batch))
+		return i.forRoute("replace", replaceSQL, replaceCopySQL, alone), append(args, sentOf(shared, i.keys()), longestWaits(batch))
 	case one:
-		return i.forRoute("insert_unique_one", insertUniqueOneSQL, "", alone), append(args, shared.of(i.keys())[0])
+		return i.forRoute("insert_unique_one", insertUniqueOneSQL, "", alone), append(args, sentOf(shared, i.keys())[0])
 	default:
-		return i.forRoute("insert_unique", insertUniqueSQL, insertUniqueCopySQL, alone), append(args, shared.of(i.keys()))
+		return i.forRoute("insert_unique", insertUniqueSQL, insertUniqueCopySQL, alone), append(args, sentOf(shared, i.keys()))
 	}
 }
 

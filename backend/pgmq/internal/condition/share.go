@@ -77,8 +77,8 @@ func (s *share) message(place int) int {
 	return s.sent[place]
 }
 
-// sentOf is how many of so many messages are sent.
-func (s *share) sentOf(messages int) int {
+// count is how many of so many messages are sent.
+func (s *share) count(messages int) int {
 	if s == nil {
 		return messages
 	}
@@ -91,31 +91,19 @@ func (s *share) batch(all insert.Batch) insert.Batch {
 		return all
 	}
 	return insert.Batch{
-		Messages: pick(all.Messages, s.sent), Headers: pick(all.Headers, s.sent), Delays: pick(all.Delays, s.sent), Times: pick(all.Times, s.sent),
-		Conditions: pick(all.Conditions, s.sent), IDs: pick(all.IDs, s.sent),
+		Messages: sentOf(s, all.Messages), Headers: sentOf(s, all.Headers), Delays: sentOf(s, all.Delays), Times: sentOf(s, all.Times),
+		Conditions: sentOf(s, all.Conditions), IDs: sentOf(s, all.IDs),
 	}
 }
 
-// of returns the keys of the messages that are sent.
-func (s *share) of(keys []string) []string {
-	if s == nil {
-		return keys
-	}
-	return pick(keys, s.sent)
-}
-
-// digests returns those of the messages that are sent.
-func (s *share) digests(all [][]byte) [][]byte {
+// sentOf returns what belongs to the messages that are sent, of what belongs to each of all.
+func sentOf[T any](s *share, all []T) []T {
 	if s == nil {
 		return all
 	}
-	return pick(all, s.sent)
-}
-
-func pick[T any](all []T, places []int) []T {
-	picked := make([]T, len(places))
-	for i, place := range places {
-		picked[i] = all[place]
+	sent := make([]T, len(s.sent))
+	for place, message := range s.sent {
+		sent[place] = all[message]
 	}
-	return picked
+	return sent
 }

@@ -7,8 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+
+	serverprograms "github.com/ezq-go/ezq/internal/programs"
 )
 
 // programs is the directory of PostgreSQL's programs.
@@ -22,7 +23,7 @@ func installed(lookup func(string) (string, bool)) (string, error) {
 		}
 		return bin, nil
 	}
-	for _, bin := range candidates() {
+	for _, bin := range serverprograms.Directories() {
 		if hasPrograms(bin) {
 			return bin, nil
 		}
@@ -30,33 +31,7 @@ func installed(lookup func(string) (string, bool)) (string, error) {
 	return "", errors.New("PostgreSQL's server programs were not found: install the package postgresql, or name their directory in EZQ_POSTGRES_BIN")
 }
 
-// candidates is where PostgreSQL's packages have their programs, the newest first.
-func candidates() []string {
-	var found []string
-	for _, pattern := range []string{
-		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin",
-	} {
-		matches, _ := filepath.Glob(pattern) // it errs on bad patterns only
-		found = append(found, matches...)
-	}
-	slices.SortFunc(found, func(a, b string) int { return strings.Compare(b, a) })
-	if bin, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
-		found = slices.Insert(found, 0, strings.TrimSpace(string(bin)))
-	}
-	if initdb, err := exec.LookPath("initdb"); err == nil {
-		found = slices.Insert(found, 0, filepath.Dir(initdb))
-	}
-	return found
-}
-
-func hasPrograms(bin string) bool {
-	for _, program := range []string{"initdb", "pg_ctl", "postgres"} {
-		if _, err := exec.LookPath(filepath.Join(bin, program)); err != nil {
-			return false
-		}
-	}
-	return true
-}
+func hasPrograms(bin string) bool { return serverprograms.AreIn(bin, "initdb", "pg_ctl", "postgres") }
 
 // run runs a program as the server's user, and returns what it says.
 func (p programs) run(ctx context.Context, program string, args ...string) (string, error) {

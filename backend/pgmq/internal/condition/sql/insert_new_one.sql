@@ -5,8 +5,8 @@
 -- bindings, $6 the SHA-256 of the topic and the ID, $7 for how long it is remembered, in microseconds.
 --
 -- The only row says whether the route is right, and has '1' if the message is stored, or ''. {mark} is in the error if the
--- queue has not taken it, as a trigger may decide; no ID is remembered then. {ids},
--- {unchanged}, {wait} and {own wait} are those of insert_new.sql.
+-- queue has not taken it, as a trigger may decide; no ID is remembered then. {ids}, {unchanged}, {wait} and {own wait} are
+-- those of insert_new.sql.
 
 with w as materialized (
 	select before, {wait} as wait from (select pg_catalog.current_setting('lock_timeout') as before offset 0) as s where {unchanged}),

@@ -4,10 +4,10 @@
 -- Parameters: $1 the message, $2 its headers, $3 its delay in microseconds, $4 its time or null, $5 the version of the
 -- bindings, $6 the key.
 --
--- The only row, {unchanged} and {locked} are those of insert_unique.sql. {mark} is in the error if the
--- queue has not taken the message, as a trigger may
--- decide; where the route is old there is nothing to say. {id} and {most} are those of insert_unique_copy.sql. The key is a parameter, and PostgreSQL uses the index of keys
--- since it is kept from reading the whole queue.
+-- The only row, {unchanged} and {locked} are those of insert_unique.sql. {mark} is in the error if the queue has not taken
+-- the message, as a trigger may decide; where the route is old there is nothing to say. {id} and {most} are those of
+-- insert_unique_copy.sql. The key is a parameter, and PostgreSQL uses the index of keys since it is kept from reading the
+-- whole queue.
 
 with r as materialized (select {locked}[1] as locked where {unchanged}),
 e as materialized (

@@ -5,10 +5,9 @@
 -- bindings, $6 the key, $7 the longest time in microseconds since the message that is replaced was stored, or 0 if it keeps
 -- its time.
 --
--- The only row, {unchanged} and {locked} are those of replace.sql. {mark} is in the error if the
--- queue has not taken the message. {due} is when the
--- message would be due by itself. What waits, and how it is looked for, is as in replace_copy.sql, whose are {id}, {most} and
--- {longest wait}.
+-- The only row, {unchanged} and {locked} are those of replace.sql. {mark} is in the error if the queue has not taken the
+-- message. {due} is when the message would be due by itself. What waits, and how it is looked for, is as in
+-- replace_copy.sql, whose are {id}, {most} and {longest wait}.
 
 with r as materialized (
 	select {locked}[1] as locked,
