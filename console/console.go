@@ -20,6 +20,7 @@ type Console struct {
 	samples *sampler
 	pages   *pages
 	mux     *http.ServeMux
+	origins *http.CrossOriginProtection
 
 	closing context.Context //nolint:containedctx // ends with Close
 	close   context.CancelFunc
@@ -52,7 +53,7 @@ func New(of any, config *Config) (*Console, error) {
 	if !ok {
 		return nil, fmt.Errorf("console: %T is no backend.Inspector: use a client of backend/pgmq, or a Broker of backend/memory: %w", of, errors.ErrUnsupported)
 	}
-	c := &Console{config: settings, client: client{inspector: inspector}, viewers: make(chan struct{}, maxViewers)}
+	c := &Console{config: settings, client: client{inspector: inspector}, viewers: make(chan struct{}, maxViewers), origins: http.NewCrossOriginProtection()}
 	c.client.finder, _ = of.(backend.Finder)
 	c.client.letters, _ = of.(backend.DeadLetterStore)
 	c.client.pauser, _ = of.(backend.Pauser)
@@ -118,7 +119,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve serves a request without the prefix.
 func (c *Console) serve(w http.ResponseWriter, r *http.Request) {
-	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+	if err := c.origins.Check(r); err != nil {
 		c.page(func(v *view) {
 			v.fail(http.StatusForbidden, "The request comes from another site, and was refused.", "Open the console itself, and do it there.")
 		})(w, r)

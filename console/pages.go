@@ -27,7 +27,7 @@ type pages struct{ all *template.Template }
 func newPages() (*pages, error) {
 	all := template.New("")
 	all.Funcs(template.FuncMap{
-		"ago": ago, "until": until, "age": age, "stamp": stamp, "count": count, "visible": visible, "body": body, "link": link, "spark": spark, "rate": rate,
+		"ago": ago, "age": age, "stamp": stamp, "count": count, "visible": visible, "body": body, "link": link, "spark": spark, "rate": rate,
 		"render": func(name string, data any) (template.HTML, error) {
 			var text bytes.Buffer
 			err := all.ExecuteTemplate(&text, name, data)
@@ -67,6 +67,7 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%d d", int(d.Hours()/24))
 }
 
+// ago says how long ago a time was, or in how long it will be.
 func ago(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -75,13 +76,6 @@ func ago(t time.Time) string {
 		return age(d) + " ago"
 	}
 	return "in " + age(time.Until(t))
-}
-
-func until(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return ago(t)
 }
 
 // stamp returns a time that a machine reads, too.
