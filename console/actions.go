@@ -2,7 +2,9 @@ package console
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,8 +77,14 @@ func sentOn() []string {
 	return []string{"topic", "schedule", "id", "row", "version", "handler", "event", "group", "reason", "age"}
 }
 
-// chosen returns the action that is asked for, or shows why it is refused.
+// chosen returns the action that is asked for, or shows why it is refused. What is not known of a request may have been meant to choose less.
 func (v actionsView) chosen() (a action, ok bool) {
+	for _, name := range slices.Sorted(maps.Keys(v.r.Form)) {
+		if !slices.Contains(append(sentOn(), "action", "payload", "why", "for"), name) {
+			v.fail(http.StatusBadRequest, fmt.Sprintf("The form has a field that is not known: %.40q. Nothing was changed.", name), "Choose what to do on the pages of the console.")
+			return a, false
+		}
+	}
 	if a, ok = actions()[v.form("action")]; !ok {
 		v.fail(http.StatusBadRequest, "There is no such action.", "Choose one from the page that you come from.")
 		return a, false
@@ -126,6 +134,7 @@ func (v actionsView) do() {
 	}
 	of := a.of(v)
 	result, err := a.do(v)
+	v.samples.outdate()
 	action, by := v.form("action"), v.user(v.r)
 	if err != nil {
 		v.config.Logger.Warn("ezq: a change from the console has failed, or is not complete", "action", action, "by", by, "of", of, "result", result, "error", err)

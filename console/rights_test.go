@@ -114,6 +114,33 @@ func TestChange_ChoosesNoMoreThanWasMeant(t *testing.T) {
 	}
 }
 
+// What the console does not know may have been meant to choose fewer.
+func TestChange_IsRefusedWithAFieldThatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	s := newSite(t, broker, console.Everything())
+	for _, path := range []string{"/confirm", "/do"} {
+		got := s.post(path, form("action", "purge", "topic", "orders_dead", "hander", "charge"))
+		require.Equal(t, http.StatusBadRequest, got.StatusCode, got.body)
+		require.Contains(t, got.body, `&#34;hander&#34;`)
+	}
+	require.Equal(t, http.StatusBadRequest, s.get("/confirm?action=purge&topic=orders_dead&hander=charge").StatusCode)
+	left, err := broker.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
+func TestEdit_OfALetterThatOthersHaveChangedIsAConflict(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, newBroker(t), console.Everything())
+	edit := form("action", "edit", "topic", "orders_dead", "row", "1", "version", version(), "payload", "{}")
+	require.Equal(t, http.StatusOK, s.post("/do", edit).StatusCode)
+	got := s.post("/do", edit)
+	require.Equal(t, http.StatusConflict, got.StatusCode, got.body)
+	require.Contains(t, got.body, "has another payload than the one that was edited")
+	require.Contains(t, got.body, "&#34;ada&#34; has edited it")
+}
+
 func TestChange_OfWhatHasChangedMeanwhileIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, newBroker(t), console.Everything())

@@ -18,6 +18,7 @@ const (
 // snapshot is the state of all queues at one moment.
 type snapshot struct {
 	version int
+	began   time.Time // that of reading it
 	at      time.Time
 	took    time.Duration
 	states  []backend.QueueState
@@ -43,10 +44,12 @@ type sampler struct {
 	interval  time.Duration
 	timeout   time.Duration
 	wanted    chan struct{} // has a token if a viewer waits
+	outdated  chan struct{} // has a token if something was changed
 
 	mu       sync.Mutex
 	current  *snapshot
 	changed  chan struct{} // closed when there is a newer one
+	needed   time.Time     // what was begun to be read before this is too old
 	viewed   time.Time     // when a viewer last asked
 	watching int           // viewers that are kept up to date
 	history  map[queueKey][]point
@@ -54,39 +57,50 @@ type sampler struct {
 
 func newSampler(inspector backend.Inspector, interval, timeout time.Duration) *sampler {
 	return &sampler{
-		inspector: inspector, interval: interval, timeout: timeout, wanted: make(chan struct{}, 1), changed: make(chan struct{}), history: map[queueKey][]point{},
+		inspector: inspector, interval: interval, timeout: timeout, history: map[queueKey][]point{},
+		wanted: make(chan struct{}, 1), outdated: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 }
 
-// run samples until ctx ends.
+// run samples until ctx ends. The first sample is for the first viewer: a program may make its topics after its console.
 func (s *sampler) run(ctx context.Context) {
+	rest(ctx, s.interval, s.wanted)
 	for ctx.Err() == nil {
 		took := s.sample(ctx)
 		s.wait(ctx, took)
 	}
 }
 
-// wait waits until it is time for the next sample: soon while there are viewers, and longer the longer a sample takes.
+// wait waits until it is time for the next sample: soon while there are viewers, and at once if something was changed.
 func (s *sampler) wait(ctx context.Context, took time.Duration) {
-	least := time.NewTimer(max(s.interval, 10*took))
-	defer least.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-least.C:
-	}
+	rest(ctx, s.least(took), s.outdated)
 	s.mu.Lock()
 	idle := s.watching == 0 && time.Since(s.viewed) > historyStep
 	s.mu.Unlock()
-	if !idle {
-		return
+	if idle {
+		rest(ctx, historyStep-s.interval, s.wanted)
 	}
-	rest := time.NewTimer(historyStep - s.interval)
-	defer rest.Stop()
+}
+
+// least is how long a sample is not repeated, which is longer the longer it takes.
+func (s *sampler) least(took time.Duration) time.Duration { return max(s.interval, 10*took) }
+
+// rest waits for d, for a token, or for the end of ctx.
+func rest(ctx context.Context, d time.Duration, token <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-rest.C:
-	case <-s.wanted:
+	case <-timer.C:
+	case <-token:
+	}
+}
+
+// signal leaves a token.
+func signal(token chan<- struct{}) {
+	select {
+	case token <- struct{}{}:
+	default:
 	}
 }
 
@@ -97,7 +111,7 @@ func (s *sampler) sample(ctx context.Context) time.Duration {
 	defer cancel()
 	states, err := s.inspector.QueueStates(ctx)
 	pauses, failed := s.inspector.AllPauses(ctx)
-	now := &snapshot{at: time.Now(), took: time.Since(begin), states: states, pauses: pauses, err: cmp.Or(err, failed)}
+	now := &snapshot{began: begin, at: time.Now(), took: time.Since(begin), states: states, pauses: pauses, err: cmp.Or(err, failed)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now.version = 1
@@ -134,26 +148,44 @@ func (s *sampler) remember(now *snapshot) {
 }
 
 // latest returns the newest snapshot, and what is closed when there is a newer one. It waits for the first one, until ctx
-// ends: then it returns nil.
+// ends: then it returns nil. If the newest is old, it waits for another for half the time that a page may take.
 func (s *sampler) latest(ctx context.Context) (*snapshot, <-chan struct{}) {
+	patient, cancel := context.WithTimeout(ctx, s.timeout/2)
+	defer cancel()
 	for {
 		s.mu.Lock()
-		current, changed := s.current, s.changed
+		current, changed, old := s.current, s.changed, s.isOld()
 		s.viewed = time.Now()
 		s.mu.Unlock()
-		select {
-		case s.wanted <- struct{}{}:
-		default:
-		}
-		if current != nil {
+		signal(s.wanted)
+		ends := ctx.Done()
+		switch {
+		case !old:
 			return current, changed
+		case current != nil:
+			ends = patient.Done()
 		}
 		select {
-		case <-ctx.Done():
-			return nil, changed
+		case <-ends:
+			return current, changed
 		case <-changed:
 		}
 	}
+}
+
+// isOld reports whether there is no snapshot yet, or it is older than while there are viewers, or than the last change. The mutex is held.
+func (s *sampler) isOld() bool {
+	const slack = time.Second
+	now := s.current
+	return now == nil || now.began.Before(s.needed) || time.Since(now.at) > s.least(now.took)+now.took+slack
+}
+
+// outdate has the next page show what was changed until now.
+func (s *sampler) outdate() {
+	s.mu.Lock()
+	s.needed = time.Now()
+	s.mu.Unlock()
+	signal(s.outdated)
 }
 
 // watch counts a viewer that is kept up to date, until the function is called that it returns.

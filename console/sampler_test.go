@@ -53,6 +53,52 @@ func TestConsole_ReadsTheStateOnceForAllViewers(t *testing.T) {
 	})
 }
 
+func TestChange_IsSeenOnTheNextPage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broker := newBroker(t)
+		backend := &counted{Broker: broker, takes: 100 * time.Millisecond}
+		s := newSite(t, backend, console.Everything())
+		for i := range 3 {
+			require.NotContains(t, s.get("/queue?topic=orders").body, "<strong>Paused</strong>")
+			require.Equal(t, http.StatusOK, s.post("/do", form("action", "pause", "topic", "orders", "why", "because")).StatusCode)
+			require.Contains(t, s.get("/queue?topic=orders").body, "<strong>Paused</strong>", i)
+			require.Equal(t, http.StatusOK, s.post("/do", form("action", "resume", "topic", "orders")).StatusCode)
+		}
+		require.LessOrEqual(t, backend.reads.Load(), int64(8))
+	})
+}
+
+// What a page shows is not older than it is while there are viewers.
+func TestConsole_ShowsNothingOldToTheFirstViewer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broker := newBroker(t)
+		s := newSite(t, &counted{Broker: broker, takes: 100 * time.Millisecond}, console.Everything())
+		require.NotContains(t, s.get("/").body, ">later</a>")
+		for _, idle := range []time.Duration{90 * time.Second, 10 * time.Minute, time.Hour + 17*time.Second} {
+			time.Sleep(idle)
+			topic := "later" + idle.String()
+			require.NoError(t, broker.Publish(topic, newMessage("1", "{}")))
+			require.Contains(t, s.get("/").body, ">"+topic+"</a>")
+		}
+	})
+}
+
+// A program makes its topics after it has made its console.
+func TestConsole_ShowsWhatIsThereWhenItIsFirstOpened(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broker := memory.New(nil)
+		s := newSite(t, broker, console.Everything())
+		synctest.Wait()
+		require.NoError(t, broker.Publish("orders", newMessage("1", "{}")))
+		time.Sleep(300 * time.Millisecond)
+		require.Contains(t, s.get("/").body, ">orders</a>")
+		require.NoError(t, broker.Close())
+	})
+}
+
 func TestConsole_SaysThatTheTimeLimitWasReached(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

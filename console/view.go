@@ -94,6 +94,10 @@ func (v *view) failed(err error) bool {
 		v.fail(http.StatusGatewayTimeout, fmt.Sprintf("It took longer than %v, and was given up.", v.config.Timeout), "Try again when the server is less busy, or ask for less.")
 		return true
 	}
+	if conflict, ok := errors.AsType[*backend.EditConflictError](err); ok {
+		v.fail(http.StatusConflict, "Nothing was changed: "+conflict.Error()+".", "Open the dead letter again, and look at what it has now.")
+		return true
+	}
 	status := http.StatusBadGateway
 	if errors.As(err, new(*backend.RefusedError)) {
 		status = http.StatusBadRequest

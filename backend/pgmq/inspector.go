@@ -22,6 +22,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/search"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 //go:embed sql/bindings.sql
@@ -56,7 +57,7 @@ func newInspector(stored *storedMessages, pauses *topicPauses) *inspector {
 // QueueStates implements [backend.Inspector]. It counts through the index of vt, with one statement for each 50 queues, and without waiting for one that
 // is locked as a whole. The role needs SELECT on pgmq.meta, and SELECT (vt) on the queues. Those that it
 // may not read, that are locked, or that may run code of a role which this one has no reason to trust are missing, and an error names
-// them, as it does those that have no row in pgmq.meta.
+// them, as it does those that have no row in pgmq.meta. The queue of the schedules has no Topic.
 func (i *inspector) QueueStates(ctx context.Context) ([]backend.QueueState, error) {
 	const op = "list the states of queues"
 	err := i.stored.publisher.checkOpen()
@@ -232,6 +233,9 @@ func (i *inspector) measureTogether(ctx context.Context, queues []QueueInfo) ([]
 }
 
 func stateOf(m QueueMetrics) backend.QueueState {
+	if m.Queue == schema.Schedules { // no topic: what is there are no messages
+		m.Topic = ""
+	}
 	return backend.QueueState{
 		Queue: m.Queue, Topic: m.Topic, Group: m.Group, Waiting: m.Visible, WaitingCapped: m.VisibleCapped,
 		Invisible: m.Invisible, InvisibleCapped: m.InvisibleCapped, Oldest: m.OldestVisible, NextDue: m.NextDue, Added: m.Inserted, Removed: m.Deleted,

@@ -43,6 +43,23 @@ func TestQueueStates_TellOfEachQueue(t *testing.T) {
 	})
 }
 
+// The queue of the schedules is no topic: nothing can be published to it, nor found in it.
+func TestQueueStates_TellNoTopicThatCannotBeAskedAbout(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('orders'), pgmq.create('ezq_schedules')")
+	states, err := client.QueueStates(t.Context())
+	require.NoError(t, err)
+	require.Len(t, states, 2)
+	require.Equal(t, []string{"ezq_schedules", ""}, []string{states[0].Queue, states[0].Topic})
+	for _, s := range states {
+		if s.Topic != "" {
+			_, err := client.Find(t.Context(), s.Topic, backend.Selection{ID: "1"})
+			require.NoError(t, err, s.Topic)
+		}
+	}
+}
+
 func TestQueueStates_OfOneThatIsLockedHideNoOther(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{})
