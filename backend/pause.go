@@ -30,6 +30,14 @@ type Pauser interface {
 	Pauses(ctx context.Context, topic string) ([]Paused, error)
 }
 
+// GroupPauser is a [Pauser] that returns one for each group.
+type GroupPauser interface {
+	Pauser
+
+	// PauserOf returns a Pauser that has the group, or without a group one that has none.
+	PauserOf(group string) Pauser
+}
+
 const (
 	// MaxPauseAuthor is how many bytes By of a [Pause] may have.
 	MaxPauseAuthor = 200

@@ -17,13 +17,14 @@ type actionsView struct{ *view }
 
 // action is something that is changed after it was confirmed.
 type action struct {
-	title  string // as "Pause the topic"
+	title  string // as "Pause consumers"
 	verb   string // what the button says
 	danger bool   // it cannot be undone
-	why    bool   // it asks why, and for how long
+	why    string // how it asks why, and for how long; "" if it does not
 	can    func(client) bool
 	right  func(Rights) bool
-	of     func(actionsView) string // what it is done to, for people and for the log
+	of     func(actionsView) string               // what it is done to, for people and for the log
+	about  func(actionsView, *confirmation) error // adds what is to be known before, or says why there is nothing to confirm; nil for nothing
 	do     func(actionsView) (result string, err error)
 }
 
@@ -31,19 +32,26 @@ type action struct {
 func actions() map[string]action {
 	return map[string]action{
 		"pause": {
-			title: "Pause a topic", verb: "Pause", why: true, can: canPause, right: mayPause, of: actionsView.ofTopic, do: actionsView.pause,
+			title: "Pause consumers", verb: "Pause", why: "Why? All consumers log it.", can: canPause, right: mayPause,
+			of: actionsView.ofConsumers, about: actionsView.aboutPause, do: actionsView.pause,
 		},
-		"resume":          {title: "Resume a topic", verb: "Resume", can: canPause, right: mayPause, of: actionsView.ofTopic, do: actionsView.resume},
-		"pause-schedule":  {title: "Pause a schedule", verb: "Pause", why: true, can: hasSchedules, right: mayPause, of: actionsView.ofSchedule, do: actionsView.pauseSchedule},
+		"resume": {title: "Resume consumers", verb: "Resume", can: canPause, right: mayPause, of: actionsView.ofConsumers, do: actionsView.resume},
+		"pause-schedule": {
+			title: "Pause a schedule", verb: "Pause", why: "Why? The list of schedules says it.", can: hasSchedules, right: mayPause,
+			of: actionsView.ofSchedule, do: actionsView.pauseSchedule,
+		},
 		"resume-schedule": {title: "Resume a schedule", verb: "Resume", can: hasSchedules, right: mayPause, of: actionsView.ofSchedule, do: actionsView.resumeSchedule},
 		"redrive": {
-			title: "Redrive dead letters", verb: "Redrive", can: hasLetters, right: func(r Rights) bool { return r.Redrive }, of: actionsView.ofLetters, do: actionsView.redrive,
+			title: "Redrive dead letters", verb: "Redrive", can: hasLetters, right: func(r Rights) bool { return r.Redrive },
+			of: actionsView.ofLetters, about: actionsView.aboutLetters, do: actionsView.redrive,
 		},
 		"purge": {
-			title: "Delete dead letters", verb: "Delete", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Purge }, of: actionsView.ofLetters, do: actionsView.purge,
+			title: "Delete dead letters", verb: "Delete", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Purge },
+			of: actionsView.ofLetters, about: actionsView.aboutLetters, do: actionsView.purge,
 		},
 		"edit": {
-			title: "Change a dead letter", verb: "Change", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Edit }, of: actionsView.ofLetters, do: actionsView.edit,
+			title: "Change a dead letter", verb: "Change", danger: true, can: hasLetters, right: func(r Rights) bool { return r.Edit },
+			of: actionsView.ofLetters, about: actionsView.aboutEdit, do: actionsView.edit,
 		},
 		"cancel": {
 			title: "Cancel an event that waits", verb: "Cancel the event", danger: true, can: canCancel, right: mayCancel, of: actionsView.ofEvent, do: actionsView.cancel,
@@ -64,7 +72,9 @@ func mayCancel(r Rights) bool    { return r.Cancel }
 // confirmation is the page that asks before anything is changed.
 type confirmation struct {
 	Action, Title, Verb, Of string
-	Danger, Why             bool
+	About                   string // what else is to be known
+	Danger                  bool
+	Why                     string
 	Values                  []value // what is sent on
 	Payload                 *string // of an edit
 	Back                    string
@@ -74,7 +84,7 @@ type value struct{ Name, Value string }
 
 // sentOn are the names of what a confirmation sends on.
 func sentOn() []string {
-	return []string{"topic", "schedule", "id", "row", "version", "handler", "event", "group", "reason", "age"}
+	return []string{"topic", "schedule", "id", "row", "version", "handler", "event", "group", "reason", "age", "until"}
 }
 
 // chosen returns the action that is asked for, or shows why it is refused. What is not known of a request may have been meant to choose less.
@@ -92,11 +102,8 @@ func (v actionsView) chosen() (a action, ok bool) {
 	if !v.allowed(a.can(v.client), a.right(v.rights), strings.ToLower(a.title[:1])+a.title[1:]) {
 		return a, false
 	}
-	if topic := v.form("topic"); topic != "" {
-		_, _, ok = v.known(topic, "")
-		if !ok {
-			return a, false
-		}
+	if topic := v.form("topic"); topic != "" && !v.knownTopic(topic) {
+		return a, false
 	}
 	return a, true
 }
@@ -107,26 +114,93 @@ func (v actionsView) confirm() {
 	if !ok {
 		return
 	}
-	if _, err := deadView(v).selection(); v.failed(err) {
-		return
-	}
 	c := confirmation{Action: v.form("action"), Title: a.title, Verb: a.verb, Of: a.of(v), Danger: a.danger, Why: a.why, Back: v.back()}
 	for _, name := range sentOn() {
 		if text := v.form(name); text != "" {
 			c.Values = append(c.Values, value{name, text})
 		}
 	}
-	if v.form("action") == "edit" {
-		payload := v.r.PostForm.Get("payload")
-		c.Payload = &payload
+	if a.about != nil && v.failed(a.about(v, &c)) {
+		return
 	}
 	v.show(http.StatusOK, "confirm", a.title, c)
+}
+
+// aboutPause says which consumers are paused.
+func (v actionsView) aboutPause(c *confirmation) error {
+	topic := v.form("topic")
+	if group := v.form("group"); group != "" {
+		c.About = "The consumers of this group fetch no more events until it is resumed. Those of other groups go on."
+		_, err := v.pauser()
+		return err
+	}
+	groups, patterns := v.groupsOf(topic)
+	c.About = "All its consumers fetch no more events until it is resumed"
+	if len(groups) > 0 {
+		c.About += ", those of its groups too: " + several(groups)
+	}
+	if c.About += "."; len(patterns) > 0 {
+		c.About += " Groups that take it by a pattern go on: " + several(patterns) + "."
+	}
+	return nil
+}
+
+// several returns some names for people, and how many more there are.
+func several(names []string) string {
+	const most = 20
+	if more := len(names) - most; more > 0 {
+		names = append(slices.Clone(names[:most]), fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(names, ", ")
+}
+
+// aboutLetters says how many dead letters are chosen, and leaves out those that come later.
+func (v actionsView) aboutLetters(c *confirmation) error {
+	selection, err := deadView(v).selection()
+	if err != nil || len(selection.Rows) > 0 {
+		return err
+	}
+	sums, err := v.client.letters.CountDeadLetters(v.ctx, v.form("topic"), withLimit(selection, maxSums))
+	if len(sums) == 0 {
+		if err == nil {
+			err = errNoLetters
+		}
+		return err
+	}
+	if err != nil {
+		v.note(err)
+	}
+	total, newest := 0, sums[0].Newest
+	for _, s := range sums {
+		total += s.Letters
+		if s.Newest.After(newest) {
+			newest = s.Newest
+		}
+	}
+	c.Values = append(c.Values, value{"until", newest.UTC().Format(time.RFC3339Nano)})
+	are := "are"
+	if total == 1 {
+		are = "is"
+	}
+	c.About = fmt.Sprintf("%s %s there now, dead-lettered until %s. What comes later stays.", grouped(int64(total)), are, stamp(newest))
+	return nil
+}
+
+// aboutEdit shows the payload that is wanted, unless it could not be stored.
+func (v actionsView) aboutEdit(c *confirmation) error {
+	payload := v.r.PostForm.Get("payload")
+	c.Payload = &payload
+	edit, err := v.wantedEdit()
+	if err != nil {
+		return err
+	}
+	return edit.Check()
 }
 
 // done is the page that says what an action has done.
 type done struct{ Title, Of, Result, Back string }
 
-// do does what was confirmed, and logs it.
+// do does what was confirmed, logs it, and sends the browser to the page that says so.
 func (v actionsView) do() {
 	a, ok := v.chosen()
 	if !ok {
@@ -142,29 +216,64 @@ func (v actionsView) do() {
 			v.failed(err)
 			return
 		}
-		v.note(err)
+		result += " Not all was done: " + v.explained(err)
 	} else {
 		v.config.Logger.Info("ezq: something was changed from the console", "action", action, "by", by, "of", of, "result", result)
 	}
-	v.show(http.StatusOK, "done", a.title, done{a.title, of, result, v.back()})
+	to := v.doneLink()
+	remember(v.w, to, result)
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+// doneLink returns the link to the page that says what was done.
+func (v actionsView) doneLink() string {
+	pairs := []string{"action", v.form("action")}
+	for _, name := range sentOn() {
+		pairs = append(pairs, name, v.form(name))
+	}
+	return link("done", pairs...)
+}
+
+// done says what was done.
+func (v actionsView) done() {
+	a, ok := v.chosen()
+	if !ok {
+		return
+	}
+	result, ok := remembered(v.r, v.doneLink())
+	if !ok {
+		result = "What it has done is in the log of the program. This page has it for ten minutes, for the browser that has asked for it."
+	}
+	v.show(http.StatusOK, "done", a.title, done{a.title, a.of(v), result, v.back()})
 }
 
 // back returns the page that an action was chosen on.
 func (v actionsView) back() string {
-	switch topic := v.form("topic"); {
+	topic, action := v.form("topic"), v.form("action")
+	switch {
 	case v.form("schedule") != "":
 		return "schedules"
-	case v.form("id") != "" && (v.form("action") == "cancel" || v.form("action") == "stop"):
+	case action == "cancel" || action == "stop":
 		return link("event", "id", v.form("id"), "topic", topic)
-	case strings.HasSuffix(topic, backend.DeadLetterSuffix):
-		return link("dead", "topic", topic)
-	case topic != "":
-		return link("queue", "topic", topic)
+	case action == "pause" || action == "resume":
+		return link("queue", "topic", topic, "group", v.form("group"))
 	}
-	return "./"
+	f := deadView(v).letterFilter()
+	f.Until = ""
+	return f.List()
 }
 
-func (v actionsView) ofTopic() string    { return fmt.Sprintf("topic %q", v.form("topic")) }
+// ofConsumers says whose consumers are meant.
+func (v actionsView) ofConsumers() string { return ofConsumers(v.form("topic"), v.form("group")) }
+
+func ofConsumers(topic, group string) string {
+	if group == "" {
+		return fmt.Sprintf("topic %q", topic)
+	}
+	return fmt.Sprintf("group %q of topic %q", group, topic)
+}
+
 func (v actionsView) ofSchedule() string { return fmt.Sprintf("schedule %q", v.form("schedule")) }
 func (v actionsView) ofEvent() string {
 	return fmt.Sprintf("event %q of topic %q", v.form("id"), v.form("topic"))
@@ -177,7 +286,9 @@ func (v actionsView) ofLetters() string {
 		return fmt.Sprintf("dead letter %s in %q", f.Row, f.Topic)
 	}
 	var by []string
-	for _, one := range [...]value{{"handler", f.Handler}, {"event", f.Event}, {"group", f.Group}, {"reason", f.Reason}, {"ID", f.ID}, {"at most old", f.Age}} {
+	for _, one := range [...]value{
+		{"handler", f.Handler}, {"event", f.Event}, {"group", f.Group}, {"reason", f.Reason}, {"ID", f.ID}, {"at most old", f.Age}, {"dead-lettered until", f.Until},
+	} {
 		if one.Value != "" {
 			by = append(by, fmt.Sprintf("%s %q", one.Name, one.Value))
 		}
@@ -193,12 +304,28 @@ func (v actionsView) wantedPause() (backend.Pause, error) {
 	p := backend.Pause{By: v.user(v.r), Reason: v.form("why")}
 	if text := v.form("for"); text != "" {
 		d, err := time.ParseDuration(text)
-		if err != nil {
+		if err != nil || d <= 0 {
 			return p, &backend.RefusedError{What: "the duration", Reason: fmt.Sprintf("%.40q is none", text), Remedy: "write it as in 90m or 2h, or leave it empty to pause until it is resumed"}
 		}
 		p.For = d
 	}
 	return p, nil
+}
+
+// pauser returns what pauses the consumers that are meant.
+func (v actionsView) pauser() (backend.Pauser, error) {
+	topic, group := v.form("topic"), v.form("group")
+	groups, ok := v.client.pauser.(backend.GroupPauser)
+	switch {
+	case group == "" && !ok:
+		return v.client.pauser, nil
+	case !ok:
+		return nil, &backend.RefusedError{What: "the group", Reason: "this backend pauses topics as a whole", Remedy: "pause the topic"}
+	}
+	if known, _ := v.groupsOf(topic); group != "" && !slices.Contains(known, group) {
+		return nil, &backend.RefusedError{What: "the group", Reason: "the topic has none of that name", Remedy: "choose one from the list of queues"}
+	}
+	return groups.PauserOf(group), nil
 }
 
 func pausedText(p backend.Paused, err error) (string, error) {
@@ -226,11 +353,31 @@ func (v actionsView) pause() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return pausedText(v.client.pauser.Pause(v.ctx, v.form("topic"), p))
+	pauser, err := v.pauser()
+	if err != nil {
+		return "", err
+	}
+	return pausedText(pauser.Pause(v.ctx, v.form("topic"), p))
 }
 
 func (v actionsView) resume() (string, error) {
-	return resumedText(v.client.pauser.Resume(v.ctx, v.form("topic")))
+	pauser, err := v.pauser()
+	if err != nil {
+		return "", err
+	}
+	text, err := resumedText(pauser.Resume(v.ctx, v.form("topic")))
+	if err != nil {
+		return "", err
+	}
+	var still []string
+	left, err := pauser.Pauses(v.ctx, v.form("topic"))
+	for _, p := range left {
+		still = append(still, ofConsumers(p.Topic, p.Group))
+	}
+	if len(still) > 0 {
+		text += " Still paused: " + several(still) + "."
+	}
+	return text, err
 }
 
 func (v actionsView) pauseSchedule() (string, error) {
@@ -251,7 +398,7 @@ func (v actionsView) redrive() (string, error) {
 		return "", err
 	}
 	got, err := v.client.letters.Redrive(v.ctx, v.form("topic"), selection)
-	return fmt.Sprintf("%d moved back. %d stay because they are leased, delayed or locked.", got.Moved, got.Busy), err
+	return sums("0 moved back.", sum{got.Moved, "moved back."}, sum{got.Busy, "stay, because they are leased, delayed or locked."}), err
 }
 
 func (v actionsView) purge() (string, error) {
@@ -260,15 +407,23 @@ func (v actionsView) purge() (string, error) {
 		return "", err
 	}
 	got, err := v.client.letters.PurgeDeadLetters(v.ctx, v.form("topic"), selection)
-	return fmt.Sprintf("%d deleted. %d stay because they are locked.", got.Removed, got.Busy), err
+	return sums("0 deleted.", sum{got.Removed, "deleted."}, sum{got.Busy, "stay, because they are locked."}), err
+}
+
+// wantedEdit returns the edit that is asked for.
+func (v actionsView) wantedEdit() (backend.DeadLetterEdit, error) {
+	row, err := strconv.ParseInt(v.form("row"), 10, 64)
+	if err != nil {
+		err = &backend.RefusedError{What: "the row", Reason: "it is no number", Remedy: "choose the dead letter from the list"}
+	}
+	return backend.DeadLetterEdit{Row: row, Version: v.form("version"), Payload: []byte(v.r.PostForm.Get("payload")), By: v.user(v.r)}, err
 }
 
 func (v actionsView) edit() (string, error) {
-	row, err := strconv.ParseInt(v.form("row"), 10, 64)
+	edit, err := v.wantedEdit()
 	if err != nil {
-		return "", &backend.RefusedError{What: "the row", Reason: "it is no number", Remedy: "choose the dead letter from the list"}
+		return "", err
 	}
-	edit := backend.DeadLetterEdit{Row: row, Version: v.form("version"), Payload: []byte(v.r.PostForm.Get("payload")), By: v.user(v.r)}
 	if err := v.client.letters.EditDeadLetter(v.ctx, v.form("topic"), edit); err != nil {
 		return "", err
 	}
@@ -286,5 +441,26 @@ func (v actionsView) stop() (string, error) {
 }
 
 func cancelledText(c backend.Cancelled) string {
-	return fmt.Sprintf("%d deleted that waited, %d that were being handled. %d stay.", c.Removed, c.Stopped, c.Busy)
+	return sums("It was not there any more.", sum{c.Removed, "deleted that waited."}, sum{c.Stopped, "deleted that consumers had, or that had failed."},
+		sum{c.Busy, "stay, because consumers have them, they have failed, or they are locked."})
+}
+
+// sum is how many something has become of.
+type sum struct {
+	n  int
+	of string
+}
+
+// sums says those that are not 0, or none if all are.
+func sums(none string, all ...sum) string {
+	var said []string
+	for _, s := range all {
+		if s.n > 0 {
+			said = append(said, fmt.Sprint(s.n, " ", s.of))
+		}
+	}
+	if len(said) == 0 {
+		return none
+	}
+	return strings.Join(said, " ")
 }

@@ -8,7 +8,6 @@ import (
 	"path"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -92,6 +91,7 @@ func (c *Console) routes() *http.ServeMux {
 	mux.HandleFunc("GET /confirm", c.page(func(v *view) { actionsView{v}.confirm() }))
 	mux.HandleFunc("POST /confirm", c.page(func(v *view) { actionsView{v}.confirm() }))
 	mux.HandleFunc("POST /do", c.page(func(v *view) { actionsView{v}.do() }))
+	mux.HandleFunc("GET /done", c.page(func(v *view) { actionsView{v}.done() }))
 	mux.HandleFunc("GET /live", func(w http.ResponseWriter, r *http.Request) { live(c, w, r) })
 	mux.HandleFunc("GET /console.css", asset("console.css", "text/css; charset=utf-8"))
 	mux.HandleFunc("GET /console.js", asset("console.js", "text/javascript; charset=utf-8"))
@@ -181,9 +181,5 @@ func (c *Console) user(r *http.Request) string {
 	if name == "" {
 		return "console"
 	}
-	for len(name) > backend.MaxPauseAuthor {
-		_, size := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-size]
-	}
-	return name
+	return beginning(name, backend.MaxPauseAuthor)
 }

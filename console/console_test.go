@@ -3,6 +3,7 @@ package console_test
 import (
 	"context"
 	"errors"
+	"html"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,33 @@ func (s *site) post(path string, values url.Values) reply {
 	return s.serve(r)
 }
 
+// do posts a change, and returns the page that says what it has done.
+func (s *site) do(values url.Values) reply {
+	s.t.Helper()
+	done := s.post("/do", values)
+	require.Equal(s.t, http.StatusSeeOther, done.StatusCode, done.body)
+	return s.with(done.Cookies(), "/"+done.Header.Get("Location"))
+}
+
+// with is get with cookies.
+func (s *site) with(cookies []*http.Cookie, path string) reply {
+	s.t.Helper()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	for _, cookie := range cookies {
+		r.AddCookie(cookie)
+	}
+	return s.serve(r)
+}
+
+// valueOf returns the value of a hidden field.
+func valueOf(t *testing.T, page, name string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(page, `name="`+name+`" value="`)
+	require.True(t, ok, page)
+	value, _, _ := strings.Cut(rest, `"`)
+	return html.UnescapeString(value)
+}
+
 // form returns values: pairs of a name and a value.
 func form(pairs ...string) url.Values {
 	values := url.Values{}
@@ -113,7 +141,7 @@ func pagesOf() map[string]string {
 		"/letter?topic=orders_dead&row=1":    "Dead letter",
 		"/schedules":                         "No program has run a schedule",
 		"/groups":                            "Groups",
-		"/confirm?action=pause&topic=orders": "Pause a topic?",
+		"/confirm?action=pause&topic=orders": "Pause consumers?",
 	}
 }
 

@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,7 +33,7 @@ type deadPage struct {
 }
 
 // letterFilter is what is chosen of the dead letters of a topic, as it was written.
-type letterFilter struct{ Topic, Handler, Event, Group, Reason, ID, Age, Row string }
+type letterFilter struct{ Topic, Handler, Event, Group, Reason, ID, Age, Until, Row string }
 
 // ages are how long ago dead letters may have been dead-lettered, at most.
 func ages() []string { return []string{"1h", "24h", "168h", "720h"} }
@@ -47,7 +48,23 @@ func (f letterFilter) IsSet() bool {
 
 // pairs returns f for a link.
 func (f letterFilter) pairs() []string {
-	return []string{"topic", f.Topic, "handler", f.Handler, "event", f.Event, "group", f.Group, "reason", f.Reason, "id", f.ID, "age", f.Age, "row", f.Row}
+	return []string{"topic", f.Topic, "handler", f.Handler, "event", f.Event, "group", f.Group, "reason", f.Reason, "id", f.ID, "age", f.Age, "until", f.Until, "row", f.Row}
+}
+
+// List returns the link to the list that f chooses, without the one of which this is the page.
+func (f letterFilter) List() string {
+	f.Row = ""
+	return f.With("dead")
+}
+
+// Values returns what f has for a form.
+func (f letterFilter) Values() (all []value) {
+	for pair := range slices.Chunk(f.pairs(), 2) {
+		if pair[1] != "" {
+			all = append(all, value{pair[0], pair[1]})
+		}
+	}
+	return all
 }
 
 // With returns the link to a page that does something with what is chosen.
@@ -55,8 +72,16 @@ func (f letterFilter) With(page string, pairs ...string) string {
 	return link(page, append(f.pairs(), pairs...)...)
 }
 
-// selection returns f as the backend takes it. What cannot be read is an error: without it, more would be chosen than was meant.
+// selection returns f as the backend takes it: the one letter, or those for which all matches. What cannot be read is an error: without
+// it, more would be chosen than was meant.
 func (f letterFilter) selection() (backend.DeadLetterSelection, error) {
+	if f.Row != "" {
+		row, err := strconv.ParseInt(f.Row, 10, 64)
+		if err != nil {
+			err = &backend.RefusedError{What: "the row", Reason: fmt.Sprintf("%.40q is no number", f.Row), Remedy: "choose the dead letter from the list"}
+		}
+		return backend.DeadLetterSelection{Rows: []int64{row}}, err
+	}
 	s := backend.DeadLetterSelection{Handler: f.Handler, Event: f.Event, Group: f.Group, Reason: f.Reason, ID: f.ID}
 	if f.Age != "" {
 		d, err := time.ParseDuration(f.Age)
@@ -65,12 +90,12 @@ func (f letterFilter) selection() (backend.DeadLetterSelection, error) {
 		}
 		s.From = time.Now().Add(-d)
 	}
-	if f.Row != "" {
-		row, err := strconv.ParseInt(f.Row, 10, 64)
+	if f.Until != "" {
+		until, err := time.Parse(time.RFC3339Nano, f.Until)
 		if err != nil {
-			return s, &backend.RefusedError{What: "the row", Reason: fmt.Sprintf("%.40q is no number", f.Row), Remedy: "choose the dead letter from the list"}
+			return s, &backend.RefusedError{What: "the time", Reason: fmt.Sprintf("%.40q is none", f.Until), Remedy: "choose from the list of dead letters"}
 		}
-		s.Rows = []int64{row}
+		s.To = until.Add(time.Microsecond) // the unit of the backend
 	}
 	return s, nil
 }
@@ -79,7 +104,7 @@ func (f letterFilter) selection() (backend.DeadLetterSelection, error) {
 func (v deadView) letterFilter() letterFilter {
 	return letterFilter{
 		Topic: v.form("topic"), Handler: v.form("handler"), Event: v.form("event"), Group: v.form("group"), Reason: v.form("reason"), ID: v.form("id"),
-		Age: v.form("age"), Row: v.form("row"),
+		Age: v.form("age"), Until: v.form("until"), Row: v.form("row"),
 	}
 }
 
@@ -102,7 +127,7 @@ func (v deadView) dead() {
 		v.allDead()
 		return
 	}
-	if _, _, ok := v.known(topic, ""); !ok {
+	if !v.knownTopic(topic) {
 		return
 	}
 	page := deadPage{Topic: topic, Filter: v.letterFilter()}
@@ -183,6 +208,7 @@ func (v deadView) allDead() {
 	if now == nil {
 		return
 	}
+	v.asOf = now.at
 	page := deadPage{}
 	for _, s := range now.states {
 		if _, ok := base(s.Topic); ok && s.Group == "" {
@@ -207,14 +233,14 @@ func (v deadView) letter() {
 		return
 	}
 	topic := v.form("topic")
-	if _, _, ok := v.known(topic, ""); !ok {
+	if !v.knownTopic(topic) {
 		return
 	}
 	letter, ok := v.findLetter(topic)
 	if !ok {
 		return
 	}
-	page := letterPage{Topic: topic, Letter: letter, Filter: letterFilter{Topic: topic, Row: strconv.FormatInt(letter.Row, 10)}}
+	page := letterPage{Topic: topic, Letter: letter, Filter: v.letterFilter()}
 	if v.rights.Payloads {
 		page.Body = body(letter.Payload, len(letter.Payload))
 	}

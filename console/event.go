@@ -36,6 +36,7 @@ type eventPage struct {
 type foundEvent struct {
 	backend.Found
 	Topic    string
+	In       backend.QueueState // the queue that it is in
 	Body     shown
 	Headless bool // its headers are left out
 }
@@ -43,7 +44,8 @@ type foundEvent struct {
 // treeRow is an event in the tree of a correlation.
 type treeRow struct {
 	*ezq.TreeEvent
-	Depth []struct{} // one for each level above it
+	Depth  []struct{} // one for each level above it
+	Groups []string   // of each place where it is
 }
 
 // event shows where an event is, what it says, and what has followed from it.
@@ -73,19 +75,23 @@ func (v eventView) event() {
 		v.notes = append(v.notes, "Only the first "+grouped(maxSearched)+" topics were searched: choose the topic of the event.")
 	}
 	page.Searched = len(searched)
-	v.find(&page, searched)
+	queues := map[string]backend.QueueState{}
+	for _, s := range now.states {
+		queues[s.Queue] = s
+	}
+	v.find(&page, searched, queues)
 	tree, err := ezq.FindTree(v.ctx, v.client.finder, page.ID, searched...)
 	if err != nil && v.ctx.Err() == nil {
 		v.note(err)
 	}
 	for _, root := range tree.Roots {
-		page.Tree = appendTree(page.Tree, root, 0)
+		page.Tree = appendTree(page.Tree, root, 0, queues)
 	}
 	v.show(http.StatusOK, "event", "Event "+visible(page.ID), page)
 }
 
 // find finds the event in topics.
-func (v eventView) find(page *eventPage, topics []string) {
+func (v eventView) find(page *eventPage, topics []string, queues map[string]backend.QueueState) {
 	room := maxHeaders
 	for _, topic := range topics {
 		if len(page.Found) == maxPlaces {
@@ -98,6 +104,7 @@ func (v eventView) find(page *eventPage, topics []string) {
 		}
 		for _, f := range found {
 			one := v.foundEvent(topic, f)
+			one.In = queues[f.Queue]
 			if room -= sizeOfHeaders(f); room < 0 {
 				one.Metadata, one.Headless = nil, true
 			}
@@ -131,10 +138,14 @@ func sizeOfHeaders(f backend.Found) (size int) {
 }
 
 // appendTree appends an event, and what has followed from it.
-func appendTree(rows []treeRow, e *ezq.TreeEvent, depth int) []treeRow {
-	rows = append(rows, treeRow{e, make([]struct{}, min(depth, 12))})
+func appendTree(rows []treeRow, e *ezq.TreeEvent, depth int, queues map[string]backend.QueueState) []treeRow {
+	row := treeRow{TreeEvent: e, Depth: make([]struct{}, min(depth, 12))}
+	for _, f := range e.Found {
+		row.Groups = append(row.Groups, queues[f.Queue].Group)
+	}
+	rows = append(rows, row)
 	for _, child := range e.Children {
-		rows = appendTree(rows, child, depth+1)
+		rows = appendTree(rows, child, depth+1, queues)
 	}
 	return rows
 }

@@ -164,3 +164,12 @@ func cut(text string, size int, note string) shown {
 	}
 	return shown{text, note}
 }
+
+// beginning returns a text up to a number of bytes, and no half of a letter.
+func beginning(text string, most int) string {
+	for len(text) > most {
+		_, size := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-size]
+	}
+	return text
+}

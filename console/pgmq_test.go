@@ -51,7 +51,7 @@ func TestConsole_ShowsAndChangesQueuesOfPGMQ(t *testing.T) {
 			require.NoError(t, err)
 			change.values.Set("version", found[0].Version())
 		}
-		got := s.post("/do", change.values)
+		got := s.do(change.values)
 		require.Equal(t, http.StatusOK, got.StatusCode, got.body)
 		require.Contains(t, got.body, change.result, name)
 	}

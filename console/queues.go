@@ -19,12 +19,22 @@ const queuesPerPage = 100
 // queueRow is a queue in the list.
 type queueRow struct {
 	backend.QueueState
-	Dead    int // its dead letters, or -1 if there is no such queue
+	Dead    int // the dead letters of its topic, or -1 if there is no such queue, or another row has them
 	DeadCap bool
 	IsDead  bool // it has dead letters itself
-	Paused  *backend.Paused
+	Pauses  []backend.Paused
 	In, Out float64 // messages in a minute, or -1
 	Points  []point
+}
+
+// PausedTopic reports whether all consumers of the topic are paused.
+func (r queueRow) PausedTopic() bool { return r.paused("") }
+
+// PausedGroup reports whether the consumers of the group are paused by themselves.
+func (r queueRow) PausedGroup() bool { return r.paused(r.Group) }
+
+func (r queueRow) paused(group string) bool {
+	return slices.ContainsFunc(r.Pauses, func(p backend.Paused) bool { return p.Group == group })
 }
 
 // queueList is the page of all queues.
@@ -98,17 +108,17 @@ func (v queuesView) queueList(now *snapshot) queueList {
 	return list
 }
 
-// queueRow returns the row of a queue, with its dead letters by their topic.
+// queueRow returns the row of a queue, with the dead letters of its topic, which it takes out of dead: the first row of a topic has them.
 func (v queuesView) queueRow(now *snapshot, s backend.QueueState, dead map[string]backend.QueueState) queueRow {
 	row := queueRow{QueueState: s, Dead: -1, Points: v.samples.lastHour(keyOf(s)), In: -1, Out: -1}
 	_, row.IsDead = base(s.Topic)
-	if d, ok := dead[s.Topic]; ok && s.Group == "" {
+	if d, ok := dead[s.Topic]; ok {
+		delete(dead, s.Topic)
 		row.Dead, row.DeadCap = d.Waiting+d.Invisible, d.WaitingCapped || d.InvisibleCapped
 	}
 	for _, p := range now.pauses {
 		if p.Topic == s.Topic && (p.Group == "" || p.Group == s.Group) {
-			row.Paused = &p
-			break
+			row.Pauses = append(row.Pauses, p)
 		}
 	}
 	row.In, row.Out = rates(row.Points, now.at, s)
@@ -137,6 +147,7 @@ type queuePage struct {
 	Next     string
 	First    string // the link to the beginning, if it is not there
 	DeadLink string
+	At       time.Time
 }
 
 // queue shows one queue, and what is due next in it.
@@ -166,7 +177,7 @@ func (v queuesView) queue() {
 // queueState returns the page of a queue without its messages, and asks the backend nothing.
 func (v queuesView) queueState(now *snapshot, state backend.QueueState) queuePage {
 	dead := map[string]backend.QueueState{}
-	page := queuePage{}
+	page := queuePage{At: now.at}
 	for _, s := range now.states {
 		if s.Topic == state.Topic+backend.DeadLetterSuffix && s.Group == "" {
 			dead[state.Topic] = s

@@ -61,11 +61,11 @@ func TestChange_IsSeenOnTheNextPage(t *testing.T) {
 		s := newSite(t, backend, console.Everything())
 		for i := range 3 {
 			require.NotContains(t, s.get("/queue?topic=orders").body, "<strong>Paused</strong>")
-			require.Equal(t, http.StatusOK, s.post("/do", form("action", "pause", "topic", "orders", "why", "because")).StatusCode)
+			s.do(form("action", "pause", "topic", "orders", "why", "because"))
 			require.Contains(t, s.get("/queue?topic=orders").body, "<strong>Paused</strong>", i)
-			require.Equal(t, http.StatusOK, s.post("/do", form("action", "resume", "topic", "orders")).StatusCode)
+			s.do(form("action", "resume", "topic", "orders"))
 		}
-		require.LessOrEqual(t, backend.reads.Load(), int64(8))
+		require.LessOrEqual(t, backend.reads.Load(), int64(14))
 	})
 }
 

@@ -2,10 +2,14 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -20,7 +24,8 @@ type view struct {
 	r      *http.Request
 	ctx    context.Context //nolint:containedctx // that of the request, with the time limit
 	rights Rights
-	notes  []string // what is missing on the page, and why
+	notes  []string  // what is missing on the page, and why
+	asOf   time.Time // of when it is, if not of now
 }
 
 // layout is what each page has.
@@ -33,17 +38,19 @@ type layout struct {
 	Notes  []string
 	Live   string // where it is kept up to date from; "" if it is not
 	Paused bool   // it could be, and is not
+	AsOf   time.Time
 	Toggle string // the link that changes that
 	User   string
 	Data   any
 }
 
 // capabilities are what the client can do.
-type capabilities struct{ Find, Letters, Pause, Cancel, Schedules, Check bool }
+type capabilities struct{ Find, Letters, Pause, PauseGroups, Cancel, Schedules, Check bool }
 
 func (v *view) can() capabilities {
 	c := v.client
-	return capabilities{c.finder != nil, c.letters != nil, c.pauser != nil, c.canceller != nil, c.schedules != nil, c.checker != nil}
+	_, groups := c.pauser.(backend.GroupPauser)
+	return capabilities{c.finder != nil, c.letters != nil, c.pauser != nil, groups, c.canceller != nil, c.schedules != nil, c.checker != nil}
 }
 
 // form returns a value that was sent.
@@ -56,7 +63,10 @@ func (v *view) show(status int, page, title string, data any) {
 
 // showLive writes a page that is kept up to date from a link.
 func (v *view) showLive(status int, page, title, live string, data any) {
-	l := layout{Page: page, Title: title, System: v.config.Title, Rights: v.rights, Can: v.can(), Notes: v.notes, User: v.user(v.r), Data: data}
+	l := layout{Page: page, Title: title, System: v.config.Title, Rights: v.rights, Can: v.can(), Notes: v.notes, User: v.user(v.r), AsOf: v.asOf, Data: data}
+	if l.AsOf.IsZero() {
+		l.AsOf = time.Now()
+	}
 	if live != "" {
 		query := v.r.URL.Query()
 		if l.Paused = query.Get("live") == "off"; l.Paused {
@@ -94,16 +104,37 @@ func (v *view) failed(err error) bool {
 		v.fail(http.StatusGatewayTimeout, fmt.Sprintf("It took longer than %v, and was given up.", v.config.Timeout), "Try again when the server is less busy, or ask for less.")
 		return true
 	}
+	if errors.Is(err, errNoLetters) {
+		v.fail(http.StatusNotFound, "There are no dead letters like that.", "They may have been redriven or deleted meanwhile.")
+		return true
+	}
 	if conflict, ok := errors.AsType[*backend.EditConflictError](err); ok {
 		v.fail(http.StatusConflict, "Nothing was changed: "+conflict.Error()+".", "Open the dead letter again, and look at what it has now.")
 		return true
 	}
-	status := http.StatusBadGateway
-	if errors.As(err, new(*backend.RefusedError)) {
-		status = http.StatusBadRequest
+	if refused, ok := errors.AsType[*backend.RefusedError](err); ok {
+		what := plainName(refused.What)
+		v.fail(http.StatusBadRequest, strings.ToUpper(what[:1])+what[1:]+" is refused: "+refused.Reason+".", "To go on, "+refused.Remedy+".")
+		return true
 	}
-	v.fail(status, err.Error(), "")
+	v.fail(http.StatusBadGateway, err.Error(), "")
 	return true
+}
+
+// errNoLetters is that no dead letter is chosen.
+var errNoLetters = errors.New("there are no dead letters like that")
+
+// plainName returns what is refused as the console calls it.
+func plainName(what string) string {
+	switch what {
+	case "DeadLetterEdit.Payload":
+		return "the payload"
+	case "DeadLetterEdit.Version":
+		return "the version"
+	case "Pause.Reason":
+		return "the reason"
+	}
+	return cmp.Or(what, "it")
 }
 
 func (v *view) timedOut(err error) bool {
@@ -123,11 +154,15 @@ func (v *view) partly(err error, some bool) bool {
 }
 
 func (v *view) note(err error) {
+	v.notes = append(v.notes, "This page is not complete: "+v.explained(err))
+}
+
+// explained returns an error for people.
+func (v *view) explained(err error) string {
 	if v.timedOut(err) {
-		v.notes = append(v.notes, fmt.Sprintf("This page is not complete: the time limit of %v was reached.", v.config.Timeout))
-		return
+		return fmt.Sprintf("the time limit of %v was reached.", v.config.Timeout)
 	}
-	v.notes = append(v.notes, "This page is not complete: "+err.Error())
+	return err.Error()
 }
 
 // allowed shows why the page is refused, unless the sender has the right to it, and the client can do it.
@@ -163,10 +198,47 @@ func (v *view) known(topic, group string) (now *snapshot, state backend.QueueSta
 		return nil, state, false
 	}
 	for _, s := range now.states {
-		if s.Topic == topic && s.Group == group && (topic != "" || s.Queue == v.form("queue")) {
+		if s.Topic == topic && s.Group == group && topic != "" {
 			return now, s, true
 		}
 	}
-	v.fail(http.StatusNotFound, fmt.Sprintf("There is no queue of the topic %.100q.", topic), "Choose one from the list of queues. It may have been dropped.")
+	v.unknown(topic)
 	return now, state, false
+}
+
+// knownTopic reports whether anything has the messages of a topic: its own queue, or a group, perhaps by a pattern. If not, it shows that.
+func (v *view) knownTopic(topic string) bool {
+	now := v.snapshot()
+	if now == nil {
+		return false
+	}
+	for _, s := range now.states {
+		if s.Topic == topic || s.Group != "" && backend.IsPattern(s.Topic) && backend.MatchesPattern(s.Topic, topic) {
+			return true
+		}
+	}
+	v.unknown(topic)
+	return false
+}
+
+// groupsOf returns the groups of a topic, and the patterns by which others take it.
+func (v *view) groupsOf(topic string) (groups, patterns []string) {
+	now, _ := v.samples.latest(v.ctx)
+	if now == nil {
+		return nil, nil
+	}
+	for _, s := range now.states {
+		switch {
+		case s.Group == "":
+		case s.Topic == topic:
+			groups = append(groups, s.Group)
+		case backend.IsPattern(s.Topic) && backend.MatchesPattern(s.Topic, topic):
+			patterns = append(patterns, s.Topic)
+		}
+	}
+	return groups, slices.Compact(patterns)
+}
+
+func (v *view) unknown(topic string) {
+	v.fail(http.StatusNotFound, fmt.Sprintf("There is no queue of the topic %.100q.", topic), "Choose one from the list of queues. It may have been dropped.")
 }

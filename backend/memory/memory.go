@@ -135,7 +135,7 @@ var (
 	_ backend.Finder               = (*Broker)(nil)
 	_ backend.Canceller            = (*Broker)(nil)
 	_ backend.Rescheduler          = (*Broker)(nil)
-	_ backend.Pauser               = (*Broker)(nil)
+	_ backend.GroupPauser          = (*Broker)(nil)
 	_ backend.DeadLetterStore      = (*Broker)(nil)
 	_ backend.Scheduler            = (*Broker)(nil)
 	_ message.SubscribeInitializer = (*Broker)(nil)
@@ -307,6 +307,11 @@ func (b *Broker) Pauses(_ context.Context, topic string) ([]backend.Paused, erro
 		return nil, err
 	}
 	return b.topics.pauses(topic, b.config.Group), nil
+}
+
+// PauserOf implements [backend.GroupPauser].
+func (b *Broker) PauserOf(group string) backend.Pauser {
+	return b.Connect(&Config{Group: group, Logger: b.config.Logger})
 }
 
 // DeadLetters implements [backend.DeadLetterStore].

@@ -5,11 +5,30 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/memory"
 )
+
+func TestPauserOf_PausesOneGroup(t *testing.T) {
+	t.Parallel()
+	broker := memory.New(nil)
+	t.Cleanup(func() { assert.NoError(t, broker.Close()) })
+	for _, group := range []string{"", "audit"} {
+		paused, err := broker.PauserOf(group).Pause(t.Context(), "t", backend.Pause{By: "ada", Reason: group + "!"})
+		require.NoError(t, err)
+		require.Equal(t, []string{"t", group}, []string{paused.Topic, paused.Group})
+	}
+	resumed, err := broker.PauserOf("audit").Resume(t.Context(), "t")
+	require.NoError(t, err)
+	require.True(t, resumed)
+	left, err := broker.Pauses(t.Context(), "t")
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	require.Empty(t, left[0].Group)
+}
 
 func TestPause_LongerOneHolds(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,7 @@ var (
 	_ backend.Finder               = (*Client)(nil)
 	_ backend.Canceller            = (*Client)(nil)
 	_ backend.Rescheduler          = (*Client)(nil)
-	_ backend.Pauser               = (*Client)(nil)
+	_ backend.GroupPauser          = (*Client)(nil)
 	_ backend.DeadLetterStore      = (*Client)(nil)
 	_ message.SubscribeInitializer = (*Client)(nil)
 )
@@ -382,30 +382,30 @@ func (c *Client) Reschedule(ctx context.Context, topic string, s backend.Selecti
 	return c.stored.reschedule(ctx, topic, s, at)
 }
 
-// Pause implements [backend.Pauser]: for the consumers of the Group, or without one, for all of the
-// topic. Processes that hear notifications stop fetching at once, and others within their PollInterval;
-// one whose listening connection is cut notices that within 15 seconds. Consumers of programs that do
-// not use this package, and those of earlier versions, are not paused.
+// Pause implements [backend.Pauser]: for the consumers of the Group, or without one, for all of the topic. Processes that hear
+// notifications stop fetching at once, and others within their PollInterval; one whose listening connection is cut notices that
+// within 15 seconds. Consumers of programs that do not use this package, and those of earlier versions, are not paused.
 //
-// The pause is a row of the table pgmq.ezq_pauses, which is created if it is not there. The role needs
-// SELECT, INSERT and UPDATE on it; consumers need SELECT. Those that may not read it log a
-// warning, and are not paused.
+// The pause is a row of the table pgmq.ezq_pauses, which is created if it is not there. The role needs SELECT, INSERT and
+// UPDATE on it; consumers need SELECT. Those that may not read it log a warning, and are not paused.
 func (c *Client) Pause(ctx context.Context, topic string, p backend.Pause) (backend.Paused, error) {
-	return c.pauses.pause(ctx, topic, p)
+	return c.pauses.Pause(ctx, topic, p)
 }
 
-// Resume implements [backend.Pauser]: for the consumers that [Client.Pause] pauses. A client without
-// a Group does not resume a group that was paused by itself. The role needs SELECT and DELETE on
-// pgmq.ezq_pauses.
+// Resume implements [backend.Pauser]: for the consumers that [Client.Pause] pauses. A client without a Group does not resume a
+// group that was paused by itself. The role needs SELECT and DELETE on pgmq.ezq_pauses.
 func (c *Client) Resume(ctx context.Context, topic string) (resumed bool, err error) {
-	return c.pauses.resume(ctx, topic)
+	return c.pauses.Resume(ctx, topic)
 }
 
 // Pauses implements [backend.Pauser]. The role needs SELECT on pgmq.ezq_pauses. If there are more than 10,000, the
 // first ones come with a [*backend.TruncatedError].
 func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, error) {
-	return c.pauses.list(ctx, topic)
+	return c.pauses.Pauses(ctx, topic)
 }
+
+// PauserOf implements [backend.GroupPauser]. It needs the rights of [Client.Pause], [Client.Resume] and [Client.Pauses].
+func (c *Client) PauserOf(group string) backend.Pauser { return c.pauses.of(group) }
 
 // Schedules implements [backend.Scheduler]. The role needs SELECT (msg_id, message) on pgmq.q_ezq_schedules, and to
 // pause and resume UPDATE (message). If there are more than 10,000, the first ones come with a [*backend.TruncatedError].

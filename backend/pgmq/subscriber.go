@@ -148,7 +148,7 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 // classify is [fault.Classify] for the queue that this subscriber has for topic.
 func (s *Subscriber) classify(op, topic string, err error) error {
 	about := fault.NewSubject(op, topic)
-	if queue, known := s.queueOf(topic); known == nil {
+	if queue, known := queueOf(topic, s.config.Group); known == nil {
 		about.Queue = queue
 	}
 	return about.Classify(err)
@@ -249,13 +249,6 @@ func (s *Subscriber) statements(ctx context.Context, db DBTX, queue string, layo
 	return &sql, nil
 }
 
-func (s *Subscriber) queueOf(topic string) (string, error) {
-	if s.config.Group == "" {
-		return queuename.Of(topic)
-	}
-	return queuename.OfGroup(topic, s.config.Group)
-}
-
 // consumedQueue returns the queue that subscriptions to topic read: the topic's own, or that of the group.
 func (s *Subscriber) consumedQueue(topic string) (string, error) {
 	s.mu.Lock()
@@ -263,7 +256,7 @@ func (s *Subscriber) consumedQueue(topic string) (string, error) {
 	if s.closed {
 		return "", backend.ErrClosed
 	}
-	return s.queueOf(topic)
+	return queueOf(topic, s.config.Group)
 }
 
 // lookUpOrCreate looks up the queue, and creates it if that is right.
@@ -371,7 +364,7 @@ func (s *Subscriber) pauseWatcher() *pauses.Watcher {
 // paused returns the pause of the consumers of topic, or nil.
 func (s *Subscriber) paused(topic string) *backend.Paused {
 	watcher := s.pauseWatcher()
-	queue, err := s.queueOf(topic)
+	queue, err := queueOf(topic, s.config.Group)
 	if watcher == nil || err != nil {
 		return nil
 	}

@@ -36,6 +36,14 @@ func GroupQueueName(topic, group string) (string, error) {
 	return queue, fault.Classify("", "", err)
 }
 
+// queueOf returns the queue of a topic's own, or that of a group.
+func queueOf(topic, group string) (string, error) {
+	if group == "" {
+		return queuename.Of(topic)
+	}
+	return queuename.OfGroup(topic, group)
+}
+
 // checkUserTopic is for publishing and subscribing: the queue of the schedules has other
 // messages, which other code must not receive or add to.
 func checkUserTopic(topic string) error {

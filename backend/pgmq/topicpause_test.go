@@ -159,6 +159,31 @@ func TestPauseTopic_OfGroupLeavesOtherGroups(t *testing.T) {
 	require.Equal(t, 2, get[int](t, pool, "select count(*) from pgmq.meta"))
 }
 
+// One client pauses each group, and the topic.
+func TestPauserOf_PausesOneGroup(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	billing := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "billing"}})
+	audit := openAt(t, database, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Group: "audit"}})
+	audited := subscribe(t, audit)
+	operator := billing.PauserOf("audit")
+	paused, err := operator.Pause(t.Context(), "t", backend.Pause{By: "ada", Reason: "r"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"t", "audit"}, []string{paused.Topic, paused.Group})
+	requirePaused(t, audit, true)
+	all, err := billing.PauserOf("").Pauses(t.Context(), "t")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	publish(t, audit, "1")
+	resumed, err := operator.Resume(t.Context(), "t")
+	require.NoError(t, err)
+	require.True(t, resumed)
+	receive(t, audited).Ack()
+	require.NoError(t, billing.Close())
+	_, err = operator.Pause(t.Context(), "t", backend.Pause{By: "ada", Reason: "r"})
+	require.ErrorIs(t, err, backend.ErrClosed)
+}
+
 // What was written by hand is shown within bounds, and pauses.
 func TestPauseTopic_WrittenByHandPauses(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package pgmq
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -10,27 +11,36 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/wakeup"
 )
 
-// topicPauses pauses the consumers of topics, or if the subscriber has a group, those of the group.
+// topicPauses pauses the consumers of topics, or if there is a group, those of the group.
 type topicPauses struct {
-	publisher  *Publisher
-	subscriber *Subscriber
-	table      pauses.Table
+	publisher *Publisher
+	wakeups   *wakeup.Signals
+	table     pauses.Table
+	group     string
 }
 
 func newTopicPauses(publisher *Publisher, subscriber *Subscriber) *topicPauses {
-	return &topicPauses{publisher, subscriber, pauses.Table{Pool: publisher.pool, NoCreate: publisher.config.NoCreate}}
+	return &topicPauses{publisher, subscriber.wakeups, pauses.Table{Pool: publisher.pool, NoCreate: publisher.config.NoCreate}, subscriber.config.Group}
+}
+
+// of returns the pauses of another group.
+func (t *topicPauses) of(group string) *topicPauses {
+	other := *t
+	other.group = group
+	return &other
 }
 
 // consumers returns those that are paused with topic.
 func (t *topicPauses) consumers(topic string) (pauses.Consumers, error) {
-	if err := checkUserTopic(topic); err != nil {
+	if err := cmp.Or(t.publisher.checkOpen(), checkUserTopic(topic)); err != nil {
 		return pauses.Consumers{}, err
 	}
-	queue, err := t.subscriber.consumedQueue(topic)
-	return pauses.Consumers{Topic: topic, Group: t.subscriber.config.Group, Queue: queue}, err
+	queue, err := queueOf(topic, t.group)
+	return pauses.Consumers{Topic: topic, Group: t.group, Queue: queue}, err
 }
 
-func (t *topicPauses) pause(ctx context.Context, topic string, p backend.Pause) (paused backend.Paused, err error) {
+// Pause implements [backend.Pauser].
+func (t *topicPauses) Pause(ctx context.Context, topic string, p backend.Pause) (paused backend.Paused, err error) {
 	consumers, err := t.consumers(topic)
 	if invalid := p.Check(); err == nil && invalid != nil {
 		err = &Error{Kind: ErrInvalidConfig, Cause: invalid}
@@ -41,7 +51,8 @@ func (t *topicPauses) pause(ctx context.Context, topic string, p backend.Pause) 
 	return paused, t.changed("pause", topic, err)
 }
 
-func (t *topicPauses) resume(ctx context.Context, topic string) (resumed bool, err error) {
+// Resume implements [backend.Pauser].
+func (t *topicPauses) Resume(ctx context.Context, topic string) (resumed bool, err error) {
 	consumers, err := t.consumers(topic)
 	if err == nil {
 		resumed, err = t.table.Resume(ctx, consumers.Queue)
@@ -52,12 +63,13 @@ func (t *topicPauses) resume(ctx context.Context, topic string) (resumed bool, e
 // changed tells the subscriptions of this process that a pause has begun or ended, unless op has failed with err.
 func (t *topicPauses) changed(op, topic string, err error) error {
 	if err == nil {
-		t.subscriber.wakeups.Signal(wakeup.Pauses)
+		t.wakeups.Signal(wakeup.Pauses)
 	}
 	return fault.Classify(op, topic, err)
 }
 
-func (t *topicPauses) list(ctx context.Context, topic string) (all []backend.Paused, err error) {
+// Pauses implements [backend.Pauser].
+func (t *topicPauses) Pauses(ctx context.Context, topic string) (all []backend.Paused, err error) {
 	consumers, err := t.consumers(topic)
 	if err == nil {
 		all, err = t.table.List(ctx, topic, pauses.Consumers{Topic: topic, Queue: ownQueue(topic)}, consumers)

@@ -16,7 +16,7 @@ func actionsOf() map[string]func(b *tab, c client) {
 	return map[string]func(b *tab, c client){
 		"a topic is paused and resumed": func(b *tab, c client) {
 			b.visit("/queue?topic=orders&live=off")
-			b.follow("Pause…")
+			b.follow("Pause the topic…")
 			b.fill("why", "the bank is moving")
 			b.fill("for", "90m")
 			b.follow("Pause")
@@ -25,9 +25,9 @@ func actionsOf() map[string]func(b *tab, c client) {
 				b.t.Errorf("the pauses are %v", held)
 			}
 			b.follow("Go back")
-			b.visit("/queue?topic=orders&live=off") // the list of pauses is a second old
-			b.await("the page shows the pause", `document.body.innerText.includes("the bank is moving") || (location.reload(), false)`)
-			b.follow("Resume…")
+			b.visit("/queue?topic=orders&live=off")
+			b.shows("the bank is moving")
+			b.follow("Resume the topic…")
 			b.follow("Resume")
 			b.shows("It is resumed.")
 			if held := pauses(b.t, c); len(held) != 0 {
@@ -68,12 +68,14 @@ func actionsOf() map[string]func(b *tab, c client) {
 		"all are deleted": func(b *tab, c client) {
 			b.visit("/dead?topic=" + letters)
 			b.follow("Delete all…")
-			b.shows("This cannot be undone.")
+			b.shows("2 are there now", "What comes later stays.", "This cannot be undone.")
 			b.follow("Leave it")
 			b.expect(c, "dead-1", "dead")
 			b.follow("Delete all…")
 			b.follow("Delete")
 			b.shows("2 deleted.")
+			ask[chromedp.Void](b, "location.reload()")
+			b.await("the page is there again", `document.body.innerText.includes("2 deleted.")`)
 			b.expect(c, "dead-1", "")
 		},
 		"a payload is repaired": func(b *tab, c client) {
@@ -129,7 +131,7 @@ func TestKeyboard_IsEnoughToPauseTopic(t *testing.T) {
 	b.tabTo("orders")
 	b.press("\r")
 	b.await("the page of the queue is there", `location.pathname === "/queue"`)
-	b.tabTo("Pause…")
+	b.tabTo("Pause the topic…")
 	b.press("\r")
 	b.await("it asks", `location.pathname === "/confirm"`)
 	b.press("\t") // to the field
@@ -140,7 +142,7 @@ func TestKeyboard_IsEnoughToPauseTopic(t *testing.T) {
 		b.press("\t")
 	}
 	b.press("the bank is moving\r")
-	b.await("it is done", `location.pathname === "/do"`)
+	b.await("it is done", `location.pathname === "/done"`)
 	if held := pauses(t, c); len(held) != 1 {
 		t.Errorf("the pauses are %v", held)
 	}

@@ -32,7 +32,7 @@ func pagesOf(t *testing.T, c client) map[string]string {
 		"/event?id=missing":                      "It is in none of",
 		"/schedules":                             nightly,
 		"/groups":                                "No topic has a group",
-		"/confirm?action=pause&topic=orders":     "Pause a topic?",
+		"/confirm?action=pause&topic=orders":     "Pause consumers?",
 		"/confirm?action=purge&topic=" + letters: "This cannot be undone.",
 		"/confirm?action=pause-schedule&schedule=nightly": "Pause a schedule?",
 	}

@@ -114,8 +114,8 @@ func TestFlow_SteersEachGroup(t *testing.T) {
 		return shop(t, c, func(string) {}, func(parcelPaid) error { return nil })
 	}
 	ezqtest.Run(t, build, func(f *ezqtest.Flow) {
-		audit := ezqtest.Group(client, "audit")
-		_, err := audit.(backend.Pauser).Pause(f.Context(), "orders.*", backend.Pause{By: "a test", Reason: "a test"})
+		audit := client.(backend.GroupPauser).PauserOf("audit")
+		_, err := audit.Pause(f.Context(), "orders.*", backend.Pause{By: "a test", Reason: "a test"})
 		require.NoError(t, err)
 		synctest.Wait() // until its consumers have heard of it
 		f.Publish(parcelPaid{1}, ezq.Topic("orders.eu"), ezq.ID("1"))
@@ -130,7 +130,7 @@ func TestFlow_SteersEachGroup(t *testing.T) {
 		cancelled, err := client.(backend.Canceller).Cancel(f.Context(), "orders.eu", backend.Selection{ID: "1"})
 		require.NoError(t, err)
 		require.Equal(t, 1, cancelled.Removed)
-		_, err = audit.(backend.Pauser).Resume(f.Context(), "orders.*")
+		_, err = audit.Resume(f.Context(), "orders.*")
 		require.NoError(t, err)
 		f.AwaitIdle()
 		ezqtest.Handled[parcelPaid](f).InGroup("audit").Equal(parcelPaid{2})

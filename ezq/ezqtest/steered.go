@@ -22,7 +22,7 @@ var (
 	_ backend.Finder               = steered{}
 	_ backend.Canceller            = steered{}
 	_ backend.Rescheduler          = steered{}
-	_ backend.Pauser               = steered{}
+	_ backend.GroupPauser          = steered{}
 	_ backend.DeadLetterStore      = steered{}
 	_ backend.Scheduler            = steered{}
 	_ backend.Inspector            = steered{}
@@ -127,6 +127,24 @@ func (s steered) Pauses(ctx context.Context, topic string) ([]backend.Paused, er
 	}
 	return pauser.Pauses(ctx, topic)
 }
+
+// PauserOf implements [backend.GroupPauser].
+func (s steered) PauserOf(group string) backend.Pauser {
+	var of backend.Backend = groupless{s.Backend}
+	if pausers, ok := s.Backend.(backend.GroupPauser); ok {
+		of = grouped{s.Backend, pausers.PauserOf(group)}
+	}
+	return steered{&recordingBackend{Backend: of, recorder: s.recorder, group: group}}
+}
+
+// grouped is a backend that pauses a group.
+type grouped struct {
+	backend.Backend
+	backend.Pauser
+}
+
+// groupless is a backend that pauses no single group.
+type groupless struct{ backend.Backend }
 
 // DeadLetters implements [backend.DeadLetterStore].
 func (s steered) DeadLetters(ctx context.Context, from string, chosen backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {

@@ -32,6 +32,7 @@ func TestSteered_HasEveryInterfaceOfBackends(t *testing.T) {
 		"Finder": reflect.TypeFor[backend.Finder](), "Canceller": reflect.TypeFor[backend.Canceller](), "Rescheduler": reflect.TypeFor[backend.Rescheduler](),
 		"Pauser": reflect.TypeFor[backend.Pauser](), "DeadLetterStore": reflect.TypeFor[backend.DeadLetterStore](), "Scheduler": reflect.TypeFor[backend.Scheduler](),
 		"Inspector": reflect.TypeFor[backend.Inspector](), "Checker": reflect.TypeFor[backend.Checker](),
+		"GroupPauser": reflect.TypeFor[backend.GroupPauser](),
 	}
 	others := []string{"Backend", "Parker", "Schedules"} // what each backend is, and what it hands out
 	for _, name := range interfacesOf(t, "../../backend/*.go") {
@@ -83,8 +84,9 @@ func TestSteered_PromisesNothingThatTheBackendCannot(t *testing.T) {
 	require.NoError(t, err)
 	_, cancel := client.Cancel(t.Context(), "t", backend.Selection{ID: "a"})
 	_, list := client.Schedules().List(t.Context())
-	for _, err := range []error{cancel, list, client.SubscribeInitialize("t")} {
+	_, resume := client.PauserOf("g").Resume(t.Context(), "t")
+	for _, err := range []error{cancel, list, resume, client.SubscribeInitialize("t")} {
 		require.ErrorIs(t, err, errors.ErrUnsupported)
-		require.ErrorContains(t, err, "ezqtest.finding is no ")
+		require.Regexp(t, "ezqtest.(finding|groupless) is no ", err.Error())
 	}
 }

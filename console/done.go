@@ -1,0 +1,44 @@
+package console
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// doneCookie is the cookie that has the result of the last change, for the page that a browser is then sent to: to load
+	// that page again repeats no change.
+	doneCookie = "ezq_done"
+
+	doneFor   = 10 * time.Minute
+	maxResult = 1000 // bytes
+)
+
+// remember has the browser keep the result of a change until it asks for the page behind a link.
+func remember(w http.ResponseWriter, link, result string) {
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure: the console may be served without TLS, on the machine itself
+		Name: doneCookie, Value: base64.RawURLEncoding.EncodeToString([]byte(digest(link) + beginning(result, maxResult))),
+		MaxAge: int(doneFor.Seconds()), HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	})
+}
+
+// remembered returns the result that a browser has kept for the page behind a link.
+func remembered(r *http.Request, link string) (result string, ok bool) {
+	cookie, err := r.Cookie(doneCookie)
+	if err != nil {
+		return "", false
+	}
+	kept, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+	if err != nil {
+		return "", false
+	}
+	return strings.CutPrefix(string(kept), digest(link))
+}
+
+func digest(link string) string {
+	sum := sha256.Sum256([]byte(link))
+	return string(sum[:])
+}
