@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/ezq-go/ezq/ezq"
 )
@@ -76,8 +77,13 @@ func eventsOf[E any](f *Flow, what string) Events[E] {
 	return es
 }
 
-// InGroup returns those of the events that were with the consumers of a group: see [Group]. What was published was with none.
+// InGroup returns those of the events that were with the consumers of a group: see [Group]. What was published was with none. It fails the
+// test if the flow has no such group.
 func (es Events[E]) InGroup(group string) Events[E] {
+	es.f.tb.Helper()
+	if known := es.f.backend.knownGroups(); group != "" && !slices.Contains(known, group) {
+		es.f.tb.Fatalf("ezqtest: no consumers of the flow have the group %q: it has %q", group, known)
+	}
 	some := Events[E]{f: es.f, what: fmt.Sprintf("%s in the group %q", es.what, group)}
 	for i, event := range es.events {
 		if es.groups[i] == group {

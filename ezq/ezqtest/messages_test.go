@@ -153,6 +153,31 @@ func (l *failureRecorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
+// A misspelt group would have none of the events that it must not have.
+func TestInGroup_OfAGroupThatTheFlowDoesNotHaveFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		build := func(client backend.Backend) *ezq.Router {
+			router := ezq.NewRouter(Group(client, "audit"), &ezq.Config{Logger: slog.New(slog.DiscardHandler)})
+			ezq.Handle(router, func(context.Context, paid) error { return nil })
+			return router
+		}
+		body := func(f *Flow) {
+			Handled[paid](f).InGroup("audit").Times(0)
+			Handled[paid](f).InGroup("").Times(0)
+			Handled[paid](f).InGroup("audti").Times(0)
+		}
+		got := &failureRecorder{TB: t}
+		done := make(chan struct{})
+		go func() { // since a failure ends its goroutine
+			defer close(done)
+			run(got, memory.New(nil), 30*time.Minute, build, body)
+		}()
+		<-done
+		require.Equal(t, `ezqtest: no consumers of the flow have the group "audti": it has ["audit"]`, strings.TrimSpace(got.text))
+	})
+}
+
 func TestCheckIdempotent_FindsHandlerThatIsNot(t *testing.T) {
 	for name, test := range map[string]struct {
 		handle func(ctx context.Context, client backend.Backend, total *int, e paid) error

@@ -50,6 +50,7 @@ func (b *recordingBackend) inGroup(group string) (*recordingBackend, error) {
 	default:
 		return nil, fmt.Errorf("ezqtest: the group %q: %T has no method InGroup(group string) (backend.Backend, error): %w", group, from, errors.ErrUnsupported)
 	}
+	b.update(func() { b.groups[group] = true })
 	return &recordingBackend{Backend: on, recorder: b.recorder, group: group}, nil
 }
 

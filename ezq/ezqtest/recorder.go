@@ -2,6 +2,7 @@ package ezqtest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -35,6 +36,7 @@ type recorder struct {
 	mu         sync.Mutex
 	changed    chan struct{}   // closed, and replaced, with each change
 	subscribed map[place]bool  // those with a subscription
+	groups     map[string]bool // the names of those that were asked for
 	declared   []place         // the groups that there are
 	own        map[string]bool // the topics with a queue of their own
 	waiting    []*waitingMessage
@@ -73,7 +75,7 @@ type deliveryCount struct {
 
 func newRecorder() *recorder {
 	return &recorder{
-		changed: make(chan struct{}), subscribed: map[place]bool{}, own: map[string]bool{}, paused: map[place]backend.Paused{}, known: map[messageKey]bool{},
+		changed: make(chan struct{}), subscribed: map[place]bool{}, own: map[string]bool{}, groups: map[string]bool{}, paused: map[place]backend.Paused{}, known: map[messageKey]bool{},
 		deliveries: map[deliveryCount]int{},
 	}
 }
@@ -345,6 +347,13 @@ func (r *recorder) untilNext() time.Duration {
 		}
 	}
 	return next
+}
+
+// knownGroups returns the names of the groups that the program has asked for.
+func (r *recorder) knownGroups() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.groups))
 }
 
 // forward notes that d has passed for what waits.
