@@ -423,6 +423,9 @@ func (d *delivery) log(level slog.Level, text string, r result, failures int, mo
 	attrs := append([]any{
 		"event", excerpt.Of(event), "topic", d.topic.name, "handler", r.route.label(), "id", excerpt.Of(d.msg.UUID), "failures", failures, "error", r.err,
 	}, more...)
+	if d.info != nil && d.info.PublishedTo != "" {
+		attrs = append(attrs, "published_to", d.info.PublishedTo)
+	}
 	if p := (*PanicError)(nil); errors.As(r.err, &p) {
 		attrs = append(attrs, "stack", string(p.Stack))
 	}

@@ -19,12 +19,18 @@ import (
 
 // logOf runs a router with middleware, and a handler that fails with what fail returns,
 // until it is quiet, and returns the records of its log, as JSON has them.
-func logOf(t *testing.T, broker *memory.Broker, fail func() error, policies ...message.HandlerMiddleware) (records []map[string]any) {
+func logOf(t *testing.T, broker *memory.Broker, fail func() error, policies ...message.HandlerMiddleware) []map[string]any {
+	t.Helper()
+	return logOn(t, broker, "ezq", fail, policies...)
+}
+
+// logOn is logOf with a handler of a topic.
+func logOn(t *testing.T, broker *memory.Broker, topic string, fail func() error, policies ...message.HandlerMiddleware) (records []map[string]any) {
 	t.Helper()
 	var log bytes.Buffer
 	router := ezq.NewRouter(broker, &ezq.Config{UnknownFor: 1, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
 	router.Use(policies...)
-	ezq.Handle(router, func(context.Context, orderPlaced) error { return fail() })
+	ezq.Handle(router, func(context.Context, orderPlaced) error { return fail() }, ezq.Topic(topic))
 	run(t, router, time.Hour)
 	for lines := json.NewDecoder(&log); lines.More(); {
 		record := map[string]any{}
@@ -46,6 +52,22 @@ func TestLog_OnlyFinalFailureIsError(t *testing.T) {
 		}
 		require.Equal(t, []any{"WARN", "WARN", "ERROR"}, levels)
 		require.Equal(t, "middleware: message dead-lettered", records[2]["msg"])
+	})
+}
+
+// Of a dead letter of a pattern, the topic is the pattern.
+func TestLog_SaysWhereTheDeadLetterOfAPatternWasPublished(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		for _, policies := range [][]message.HandlerMiddleware{nil, {middleware.Poison{}.Middleware}} {
+			audit := broker.Connect(&memory.Config{Group: "audit"})
+			require.NoError(t, audit.SubscribeInitialize("orders.*"))
+			require.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{1}, ezq.Topic("orders.eu")))
+			records := logOn(t, audit, "orders.*", func() error { return ezq.Permanent(errBoom) }, policies...)
+			require.Len(t, records, 1)
+			require.Contains(t, records[0]["msg"], "dead-lettered")
+			require.Equal(t, []any{"orders.*", "orders.eu"}, []any{records[0]["topic"], records[0]["published_to"]})
+			require.NoError(t, audit.Close())
+		}
 	})
 }
 

@@ -115,6 +115,9 @@ func (p Poison) deadLetter(ctx context.Context, msg *message.Message, err error,
 		"event", excerpt.Of(eventOf(ctx, msg)), "id", excerpt.Of(msg.UUID), "topic", from, "to", to,
 		"handler", handlerOf(ctx), "failures", failures, "error", err,
 	}
+	if d := backend.DeliveryFromContext(ctx); d != nil && d.PublishedTo != "" {
+		attrs = append(attrs, "published_to", d.PublishedTo)
+	}
 	if e, ok := errors.AsType[*ezq.PanicError](err); ok {
 		attrs = append(attrs, "stack", string(e.Stack))
 	}
