@@ -89,7 +89,7 @@ func TestRedrive_MovesDeadLettersToOrigin(t *testing.T) {
 	t.Parallel()
 	database, client := setUp(t)
 	_, out, _ := outputOf(t, database, "dead", "redrive", "--max", "2", "orders")
-	require.Equal(t, " 3 from orders go to the queue orders\nmoved back: 2\nleft in orders_dead: 1; if the others succeed now, move these with --all\n", out)
+	require.Equal(t, " 3 from orders go to the queue orders\nof these, the oldest 2, as --max says; --all moves all\nmoved back: 2\nleft in orders_dead: 1; if the others succeed now, move these with --all\n", out)
 	_, out, _ = outputOf(t, database, "dead", "redrive", "orders_dead", "--all")
 	require.Equal(t, " 1 from orders go to the queue orders\nmoved back: 1\n", out)
 	found, err := client.Metrics(t.Context(), "orders")

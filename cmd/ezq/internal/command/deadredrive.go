@@ -96,6 +96,9 @@ func redriveDead(ctx context.Context, s *session, client *pgmq.Client, f *redriv
 			s.printf("%s\n", describeOrigin(f, o))
 		}
 	}
+	if movable := movableOf(origins); !f.all && movable > f.max && !*f.asJSON {
+		s.printf("of these, the oldest %d, as --max says; --all moves all\n", f.max)
+	}
 	switch {
 	case f.dry && *f.asJSON:
 		return s.printJSON(view)
@@ -121,6 +124,16 @@ func redriveDead(ctx context.Context, s *session, client *pgmq.Client, f *redriv
 		return explainStrays(err, f.remedy()) // a queue that is not there is one of those that dead letters go to
 	}
 	return reportLeft(ctx, s, client, f, done)
+}
+
+// movableOf returns how many dead letters have somewhere to go.
+func movableOf(origins []pgmq.Origin) (n int) {
+	for _, o := range origins {
+		if !o.Stray && !o.Missing {
+			n += o.Letters
+		}
+	}
+	return n
 }
 
 func reportLeft(ctx context.Context, s *session, client *pgmq.Client, f *redriveFlags, done backend.Redriven) error {

@@ -33,8 +33,9 @@ func TestRedrive_OfASelectionTellsWhatTheLimitLeaves(t *testing.T) {
 	database, _ := setUp(t)
 	insertFrom(t, database, "orders", 1)
 	_, out, _ := outputOf(t, database, "dead", "redrive", "orders", "--handler", "charge", "--max", "2")
-	require.Contains(t, out, "moved back: 2\nleft in orders_dead: 2; if those that were moved succeed now, move the others that were chosen with --all\n")
+	require.Contains(t, out, "of these, the oldest 2, as --max says; --all moves all\nmoved back: 2\nleft in orders_dead: 2; if those that were moved succeed now, move the others that were chosen with --all\n")
 	_, out, _ = outputOf(t, database, "dead", "redrive", "orders", "--handler", "charge", "--max", "2")
+	require.NotContains(t, out, "--max")
 	require.Contains(t, out, "moved back: 1\nleft in orders_dead: 1, none of which was chosen\n")
 }
 
@@ -46,7 +47,8 @@ func TestRedrive_MarksCappedCounts(t *testing.T) {
 	require.Contains(t, out, " 9997 from orders go to all queues")
 	insertFrom(t, database, "payments", 1)
 	_, out, _ = outputOf(t, database, "dead", "redrive", "orders", "--dry-run")
-	require.Equal(t, " 9997 or more from orders go to all queues of the topic: they do not say which\n 3 or more from orders go to the queue orders\n", out)
+	require.Equal(t, " 9997 or more from orders go to all queues of the topic: they do not say which\n 3 or more from orders go to the queue orders\n"+
+		"of these, the oldest 10, as --max says; --all moves all\n", out)
 	_, out, _ = outputOf(t, database, "dead", "redrive", "orders", "--dry-run", "--from", "x")
 	require.Contains(t, out, " 9997 or more from orders stay")
 }

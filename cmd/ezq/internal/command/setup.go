@@ -61,7 +61,7 @@ func (c *consent) ask(ctx context.Context, s *session) error {
 	case c.yes:
 		return nil
 	case !terminal.Is(s.In):
-		return wrong("nothing was changed, since this is no terminal to ask on: add --yes, or --dry-run")
+		return errors.New("nothing was changed, since this is no terminal to ask on: add --yes, or --dry-run")
 	}
 	s.printf("go on? [y/N] ")
 	answer := make(chan string, 1)

@@ -67,8 +67,8 @@ func TestInstall_MakesWhatIsMissing(t *testing.T) {
 	require.Zero(t, ask[int](t, database, things), "a dry run changes nothing")
 
 	code, _, errOut = installInto(t, database)
-	require.Equal(t, exitUsage, code)
-	require.Contains(t, errOut, "no terminal to ask on: add --yes")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "ezq: nothing was changed, since this is no terminal to ask on: add --yes, or --dry-run\n", errOut)
 	require.Zero(t, ask[int](t, database, things))
 
 	code, out, errOut = installInto(t, database, "--yes")

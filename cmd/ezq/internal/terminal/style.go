@@ -3,6 +3,7 @@ package terminal
 import (
 	"io"
 	"io/fs"
+	"os"
 )
 
 // Is reports whether stream, which is written to or read from, is a terminal.
@@ -12,7 +13,11 @@ func Is(stream any) bool {
 		return false
 	}
 	info, err := file.Stat()
-	return err == nil && info.Mode()&fs.ModeCharDevice != 0
+	if err != nil || info.Mode()&fs.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // is such a device too
+	return err != nil || !os.SameFile(info, null)
 }
 
 // Style makes text stand out, or leaves it as it is: the zero Style, and that of anything but a terminal.

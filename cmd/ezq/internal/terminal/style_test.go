@@ -42,6 +42,16 @@ func TestStyle_IsForATerminalAlone(t *testing.T) {
 	}
 }
 
+func TestIs_TellsATerminalFromTheNullDevice(t *testing.T) {
+	t.Parallel()
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, null.Close()) })
+	require.False(t, Is(null))
+	require.True(t, Is(&device{}))
+	require.False(t, Is(&strings.Builder{}))
+}
+
 func TestTable_HasColumnsAsWideAsTheirCells(t *testing.T) {
 	t.Parallel()
 	table := NewTable(Style{}, "TOPIC", "N")
