@@ -37,6 +37,7 @@ func TestExample_ShowsTheShop(t *testing.T) {
 	for page, text := range map[string]string{
 		"/": "shipping", "/dead?topic=orders_dead": "has expired", "/schedules": "stock levels", "/event?id=import-Assam": "PriceSet",
 		"/queue?topic=loyalty": "the partner moves to its new API",
+		"/groups":              "parcels.*", "/dead?topic=parcels.sent_dead": "invoicing",
 	} {
 		pgtest.Eventually(t, time.Minute, page+" shows "+text, func() bool { return strings.Contains(get(t, address+page), text) })
 	}

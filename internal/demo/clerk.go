@@ -37,6 +37,12 @@ type ParcelWanted struct {
 	Address string `json:"address"`
 }
 
+// ParcelSent says that a parcel has left.
+type ParcelSent struct {
+	Order int    `json:"order"`
+	Item  string `json:"item"`
+}
+
 // EmailWanted says that a customer is to be told something.
 type EmailWanted struct {
 	Order   int    `json:"order"`
@@ -132,7 +138,21 @@ func (c clerk) pack(ctx context.Context, e ParcelWanted) error {
 		return ezq.Permanent(fmt.Errorf("%s is out of stock", e.Item))
 	}
 	review := EmailWanted{Order: e.Order, To: "customer", Subject: "how was your tea?"}
-	return c.publish(ctx, Emails, fmt.Sprint("review-", e.Order), review, ezq.Delay(reminder))
+	return errors.Join(
+		c.publish(ctx, Sent, fmt.Sprint("sent-", e.Order), ParcelSent{Order: e.Order, Item: e.Item}),
+		c.publish(ctx, Emails, fmt.Sprint("review-", e.Order), review, ezq.Delay(reminder)))
+}
+
+// invoice writes the invoice of a parcel.
+func (c clerk) invoice(ctx context.Context, e ParcelSent) error {
+	if c.chance(5, e.Order).IntN(4) == 0 {
+		return ezq.Permanent(fmt.Errorf("order %d has no VAT number", e.Order))
+	}
+	return c.track(ctx, e)
+}
+
+func (c clerk) track(ctx context.Context, e ParcelSent) error {
+	return wait(ctx, time.Duration(len(e.Item))*time.Millisecond)
 }
 
 func (c clerk) send(ctx context.Context, e EmailWanted) error {

@@ -25,9 +25,12 @@ const (
 	Imports  = "imports"  // one that takes long, and others that wait for it
 	Prices   = "prices"   // those of imported goods, which hold from another day on
 	Reports  = "reports"  // published by schedules
+
+	// Sent is a topic of groups alone: invoicing, which fails now and then, tracking, and archive, which takes it by a pattern.
+	Sent = "parcels.sent"
 )
 
-// Topics returns the topics of a [Shop].
+// Topics returns the topics of a [Shop] whose consumers have no group.
 func Topics() []string { return []string{Orders, Shipping, Emails, Loyalty, Imports, Prices, Reports} }
 
 const (
@@ -38,7 +41,7 @@ const (
 	keep       = 15 * time.Minute // dead letters
 )
 
-// Shop is the service. Within two seconds of its [Shop.Run] each of its topics has had events, and three have dead letters.
+// Shop is the service. Within two seconds of its [Shop.Run] each of its topics has had events, and four have dead letters.
 type Shop struct {
 	broker *memory.Broker
 	seed   uint64
@@ -70,9 +73,13 @@ func (s *Shop) run(ctx context.Context) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	failed := make([]error, 3)
+	runs := []func(context.Context) error{s.router().Run, timetable.Run, customers{s.broker, s.seed}.takeOrders}
+	for _, group := range s.groups() {
+		runs = append(runs, s.groupRouter(group).Run)
+	}
+	failed := make([]error, len(runs))
 	var running sync.WaitGroup
-	for i, run := range []func(context.Context) error{s.router().Run, timetable.Run, customers{s.broker, s.seed}.takeOrders} {
+	for i, run := range runs {
 		running.Go(func() {
 			defer stop()
 			failed[i] = run(ctx)
@@ -86,6 +93,11 @@ func (s *Shop) run(ctx context.Context) error {
 func (s *Shop) open(ctx context.Context) error {
 	for _, topic := range Topics() {
 		if err := s.broker.SubscribeInitialize(topic); err != nil {
+			return err
+		}
+	}
+	for _, g := range s.groups() {
+		if err := g.broker.SubscribeInitialize(g.topic); err != nil {
 			return err
 		}
 	}
@@ -112,6 +124,28 @@ func (s *Shop) router() *ezq.Router {
 	ezq.Handle(router, c.readCatalogue, ezq.Topic(Imports), ezq.Name("read the catalogue"))
 	ezq.Handle(router, c.setPrice, ezq.Topic(Prices), ezq.Name("set the price"))
 	ezq.Handle(router, c.report, ezq.Topic(Reports), ezq.Name("write the report"))
+	return router
+}
+
+// group is consumers of sent parcels that have a group.
+type group struct {
+	broker *memory.Broker
+	topic  string
+	handle func(context.Context, ParcelSent) error
+}
+
+func (s *Shop) groups() []group {
+	c := clerk{publisher: s.broker, seed: s.seed}
+	of := func(name string) *memory.Broker {
+		return s.broker.Connect(&memory.Config{Group: name, Logger: slog.New(slog.DiscardHandler)})
+	}
+	return []group{{of("invoicing"), Sent, c.invoice}, {of("tracking"), Sent, c.track}, {of("archive"), "parcels.*", c.track}}
+}
+
+func (s *Shop) groupRouter(g group) *ezq.Router {
+	router := ezq.NewRouter(g.broker, &ezq.Config{IgnoreControl: true, DrainTimeout: time.Second, Logger: slog.New(slog.DiscardHandler)})
+	router.Use(middleware.Poison{}.Middleware)
+	ezq.Handle(router, g.handle, ezq.Topic(g.topic), ezq.Name("note the parcel"))
 	return router
 }
 
