@@ -398,7 +398,7 @@ func (v actionsView) redrive() (string, error) {
 		return "", err
 	}
 	got, err := v.client.letters.Redrive(v.ctx, v.form("topic"), selection)
-	return sums("0 moved back.", sum{got.Moved, "moved back."}, sum{got.Busy, "stay, because they are leased, delayed or locked."}), err
+	return told("0 moved back.", part{"%d moved back.", got.Moved}, part{"Left, since leased, delayed or locked: %d.", got.Busy}), err
 }
 
 func (v actionsView) purge() (string, error) {
@@ -407,7 +407,7 @@ func (v actionsView) purge() (string, error) {
 		return "", err
 	}
 	got, err := v.client.letters.PurgeDeadLetters(v.ctx, v.form("topic"), selection)
-	return sums("0 deleted.", sum{got.Removed, "deleted."}, sum{got.Busy, "stay, because they are locked."}), err
+	return told("0 deleted.", part{"%d deleted.", got.Removed}, part{"Left, since locked: %d.", got.Busy}), err
 }
 
 // wantedEdit returns the edit that is asked for.
@@ -441,22 +441,22 @@ func (v actionsView) stop() (string, error) {
 }
 
 func cancelledText(c backend.Cancelled) string {
-	return sums("It was not there any more.", sum{c.Removed, "deleted that waited."}, sum{c.Stopped, "deleted that consumers had, or that had failed."},
-		sum{c.Busy, "stay, because consumers have them, they have failed, or they are locked."})
+	return told("It was not there any more.", part{"%d deleted that waited.", c.Removed}, part{"%d deleted that consumers had, or that had failed.", c.Stopped},
+		part{"Left, since consumers have them, they have failed, or they are locked: %d.", c.Busy})
 }
 
-// sum is how many something has become of.
-type sum struct {
-	n  int
-	of string
+// part is a part of a result: a text with a number.
+type part struct {
+	text string
+	n    int
 }
 
-// sums says those that are not 0, or none if all are.
-func sums(none string, all ...sum) string {
+// told returns the parts whose numbers are not 0, or none if all are.
+func told(none string, parts ...part) string {
 	var said []string
-	for _, s := range all {
-		if s.n > 0 {
-			said = append(said, fmt.Sprint(s.n, " ", s.of))
+	for _, p := range parts {
+		if p.n > 0 {
+			said = append(said, fmt.Sprintf(p.text, p.n))
 		}
 	}
 	if len(said) == 0 {

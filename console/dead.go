@@ -127,7 +127,7 @@ func (v deadView) dead() {
 		v.allDead()
 		return
 	}
-	if !v.knownTopic(topic) {
+	if _, _, ok := v.known(topic, ""); !ok {
 		return
 	}
 	page := deadPage{Topic: topic, Filter: v.letterFilter()}
@@ -233,7 +233,7 @@ func (v deadView) letter() {
 		return
 	}
 	topic := v.form("topic")
-	if !v.knownTopic(topic) {
+	if _, _, ok := v.known(topic, ""); !ok {
 		return
 	}
 	letter, ok := v.findLetter(topic)

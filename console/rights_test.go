@@ -151,6 +151,16 @@ func TestChange_OfWhatHasChangedMeanwhileIsRefused(t *testing.T) {
 	require.Contains(t, s.log.String(), "has failed")
 }
 
+// A result says nothing of what there was none of.
+func TestChange_SaysWhatThereWasAndNoMore(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, newBroker(t), console.Everything())
+	for _, values := range []url.Values{form("action", "redrive", "topic", "orders_dead"), form("action", "cancel", "topic", "orders", "id", "event-1")} {
+		require.NotContains(t, s.do(values).body, "Left, since")
+	}
+	require.Contains(t, s.do(form("action", "cancel", "topic", "orders", "id", "event-1")).body, "<p>It was not there any more.</p>")
+}
+
 func TestRedrives_AtOnceSayWhatEachDid(t *testing.T) {
 	t.Parallel()
 	broker := memory.New(nil)
