@@ -287,16 +287,20 @@ func (v actionsView) ofLetters() string {
 	}
 	var by []string
 	for _, one := range [...]value{
-		{"handler", f.Handler}, {"event", f.Event}, {"group", f.Group}, {"reason", f.Reason}, {"ID", f.ID}, {"at most old", f.Age}, {"dead-lettered until", f.Until},
+		{"handler", f.Handler}, {"event", f.Event}, {"group", f.Group}, {"reason", f.Reason}, {"ID", f.ID}, {"at most old", f.Age},
 	} {
 		if one.Value != "" {
 			by = append(by, fmt.Sprintf("%s %q", one.Name, one.Value))
 		}
 	}
-	if len(by) == 0 {
-		return fmt.Sprintf("all dead letters in %q", f.Topic)
+	text := fmt.Sprintf("all dead letters in %q", f.Topic)
+	if len(by) > 0 {
+		text = fmt.Sprintf("dead letters in %q with %s", f.Topic, strings.Join(by, ", "))
 	}
-	return fmt.Sprintf("dead letters in %q with %s", f.Topic, strings.Join(by, ", "))
+	if f.Until != "" {
+		text += ", dead-lettered until " + f.Until
+	}
+	return text
 }
 
 // wantedPause returns the pause that is asked for.

@@ -79,11 +79,11 @@ func serveConsole(ctx context.Context, s *session, f consoleFlags) error {
 	if err != nil {
 		return err
 	}
-	by, _ := s.Lookup("USER")
+	by := consoleUser(userName())
 	c, err := console.New(client, &console.Config{
 		Title:  cmp.Or(f.title, map[bool]string{true: "demo"}[f.demo]),
 		Allow:  func(*http.Request) console.Rights { return f.rights },
-		User:   func(*http.Request) string { return strings.TrimSpace(by + " with ezq console") },
+		User:   func(*http.Request) string { return by },
 		Logger: slog.New(slog.NewTextHandler(s.Err, nil)),
 	})
 	if err != nil {
@@ -99,6 +99,14 @@ func serveConsole(ctx context.Context, s *session, f consoleFlags) error {
 	}
 	s.printf("The console is at http://%s/. It ends with Ctrl-C.\n", listener.Addr())
 	return serveUntil(ctx, &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}, listener, c)
+}
+
+// consoleUser returns who changes something from the console, which has no users: the user of the machine, who has started it.
+func consoleUser(name string) string {
+	if name == "" {
+		return "ezq console"
+	}
+	return name + " with ezq console"
 }
 
 // serveUntil serves until ctx ends, and then lets requests finish.

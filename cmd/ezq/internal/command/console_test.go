@@ -11,6 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestConsole_SaysWhoChangesSomething(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "ada with ezq console", consoleUser("ada"))
+	require.Equal(t, "ezq console", consoleUser(""))
+}
+
 func TestConsole_ShowsADemoUntilItIsStopped(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
