@@ -43,6 +43,9 @@ func TestConsole_ShowsAndChangesQueuesOfPGMQ(t *testing.T) {
 	require.Contains(t, s.get("/groups").body, ">billing</a>")
 	require.Contains(t, s.get("/queue?topic=payments&group=billing").body, "Nothing waits here.")
 	require.Equal(t, http.StatusOK, s.get("/doctor").StatusCode)
+	require.Contains(t, s.do(form("action", "pause", "topic", "payments", "group", "billing", "why", "because")).body, "It is paused until")
+	require.Contains(t, s.get("/queue?topic=payments&group=billing").body, "Resume the group…")
+	require.Contains(t, s.do(form("action", "resume", "topic", "payments", "group", "billing")).body, "<p>It is resumed.</p>")
 	for _, name := range []string{"edit", "redrive", "pause", "cancel"} {
 		change := changesOf()[name]
 		change.values.Set("action", name)

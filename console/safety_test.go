@@ -122,7 +122,8 @@ func requireEscaped(t *testing.T, hostile string) {
 	for _, path := range []string{
 		"/", "/?q=" + url.QueryEscape(mark), "/queue?topic=" + of, "/dead?topic=" + dead, "/dead?topic=" + dead + "&handler=" + url.QueryEscape(mark), "/letter?topic=" + dead + "&row=1",
 		"/letter?edit=1&topic=" + dead + "&row=1", "/event?id=id", "/event?id=" + url.QueryEscape(mark), "/confirm?action=pause&topic=" + of,
-		"/confirm?action=redrive&topic=" + dead + "&reason=" + url.QueryEscape(mark), "/confirm?action=pause-schedule&schedule=" + url.QueryEscape(mark), "/queue?topic=" + url.QueryEscape("x"+mark),
+		"/confirm?action=redrive&topic=" + dead + "&reason=" + url.QueryEscape(mark), "/done?action=redrive&topic=" + dead + "&reason=" + url.QueryEscape(mark),
+		"/confirm?action=pause&topic=" + of + "&group=" + url.QueryEscape(mark), "/confirm?action=pause&topic=" + of + "&" + url.QueryEscape(mark) + "=1", "/confirm?action=pause-schedule&schedule=" + url.QueryEscape(mark), "/queue?topic=" + url.QueryEscape("x"+mark),
 	} {
 		got := s.get(path)
 		require.NotContains(t, got.body, "<zz", path)
