@@ -162,6 +162,14 @@ func TestClaim_PassesByRefusedRowsBeforeAndAfterGoodOnes(t *testing.T) {
 	requireClaimed(t, store, 10, 20)
 }
 
+// A search ends after two seconds. The next one goes on where it has ended, or it would never come to the good ones.
+func TestClaim_PassesByMoreRefusedRowsThanOneSearchCanTry(t *testing.T) {
+	t.Parallel()
+	store, pool := openStore(t, 900, 20, 1, pgmq.Config{})
+	execute(t, pool, onUpdate("if new.message ? 'Bad' then perform pg_sleep(0.005); raise 'not today'; end if;"))
+	requireClaimed(t, store, 10, 20)
+}
+
 // An idle queue has no other row that could show that the row is to blame.
 func TestSubscription_IsNotFailingForOneRefusedRow(t *testing.T) {
 	t.Parallel()

@@ -128,10 +128,18 @@ func usesOfTables() map[string]useOfTable {
 	}
 }
 
+// waysTried is how many of the ways one use of a table is tried with in one run. All 18 uses with all 14 ways take a minute
+// of CPU. Each run has other pairs, and each way several times.
+const waysTried = 6
+
 // Whatever a role does to a table that it is the first to make, and wherever it puts that, it runs as no other role.
 func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
 	t.Parallel()
+	ways := slices.Collect(maps.Keys(waysToCode())) // in any order
+	first := 0
 	for name, use := range usesOfTables() {
+		first++
+		tried := slices.Concat(ways, ways)[first%len(ways):][:waysTried]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := newUntrustedOwnerEnv(t)
@@ -140,7 +148,7 @@ func TestQueue_MadeByUntrustedRoleRunsNoCodeAnywhere(t *testing.T) {
 			url := pgtest.Role(t, env.database, append(grantsOf(t, "ezq_owner"), "grant all on schema public to {role}")...)
 			places := slices.Collect(maps.Keys(placesOfCode()))
 			n := 0
-			for way := range waysToCode() {
+			for _, way := range tried {
 				place := places[n%len(places)]      // each way in one of the places, which is another one in each run
 				if way == aView || way == aPolicy { // PostgreSQL asks the policies of the table that a statement names
 					place = theTable

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,9 +62,11 @@ func EmptyDatabase(tb testing.TB, options ...string) string {
 	name := "ezq_test_" + strings.ToLower(rand.Text())
 	quoted := pgx.Identifier{name}.Sanitize()
 
-	execute(tb.Context(), tb, server, "create database "+quoted+" "+strings.Join(options, " "))
+	if err := admin.execute(tb.Context(), server, "create database "+quoted+" "+strings.Join(options, " ")); err != nil {
+		tb.Fatal(err)
+	}
 	tb.Cleanup(func() {
-		if err := tryExecute(context.Background(), server, "drop database "+quoted+" with (force)"); err != nil {
+		if err := admin.execute(context.Background(), server, "drop database "+quoted+" with (force)"); err != nil {
 			tb.Error(err)
 		}
 	})
@@ -101,15 +104,13 @@ func Role(tb testing.TB, database string, grants ...string) string {
 	name, password := "ezq_test_"+strings.ToLower(rand.Text()), rand.Text()
 	quoted := pgx.Identifier{name}.Sanitize()
 
-	execute(tb.Context(), tb, database, "create role "+quoted+" login password '"+password+"'")
+	statements := append([]string{"create role {role} login password '" + password + "'"}, grants...)
+	execute(tb.Context(), tb, database, strings.ReplaceAll(strings.Join(statements, "; "), "{role}", quoted))
 	tb.Cleanup(func() {
 		if err := tryExecute(context.Background(), database, "drop owned by "+quoted+" cascade; drop role "+quoted); err != nil {
 			tb.Error(err)
 		}
 	})
-	for _, grant := range grants {
-		execute(tb.Context(), tb, database, strings.ReplaceAll(grant, "{role}", quoted))
-	}
 	return changeURL(tb, database, func(u *url.URL) { u.User = url.UserPassword(name, password) })
 }
 
@@ -182,6 +183,34 @@ func tryExecute(ctx context.Context, database, sql string) error {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return fmt.Errorf("%.200s: %w", sql, err)
+	}
+	return nil
+}
+
+// administrator makes and drops databases, on a connection that it keeps: a new one takes PostgreSQL
+// as long as a third of a database.
+type administrator struct {
+	mu   sync.Mutex
+	conn *pgx.Conn
+}
+
+//nolint:gochecknoglobals // one for all tests of a package: it ends with their process
+var admin administrator
+
+func (a *administrator) execute(ctx context.Context, server, sql string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if a.conn == nil || a.conn.IsClosed() {
+		conn, err := pgx.Connect(ctx, server)
+		if err != nil {
+			return fmt.Errorf("connecting to the test server: %w", err)
+		}
+		a.conn = conn
+	}
+	if _, err := a.conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		return fmt.Errorf("%.200s: %w", sql, err)
 	}
 	return nil

@@ -27,6 +27,7 @@ type refusedRows struct {
 	since time.Time           // when the first was found
 	next  time.Time           // when to try them again
 
+	unsure     []refusal // by searches that had accepted none when their time was over: the next one goes on behind them
 	unblamed   error     // why no row was accepted by the last search; nil if one was
 	futile     time.Time // since when searches have found nothing
 	nextSearch time.Time // no search before that
@@ -69,15 +70,25 @@ func (r *refusedRows) passBy(ctx context.Context, q *queue, found []refusal) int
 }
 
 // search looks for rows that PostgreSQL does not lease among those that a claim of up to width messages meets.
-// Claims pass them by from then on. If it accepts none at all, no row is to blame, unless they are few. It returns
-// how many it has found, how many others were accepted, and whether none is left to be tried.
+// Claims pass them by from then on. If it accepts none at all, no row is to blame, unless they are few. If its time
+// was over before it had tried all, the next search goes on where it has ended. It returns how many it has found,
+// how many others were accepted, and whether none is left to be tried.
 func (r *refusedRows) search(ctx context.Context, t trial, width int) (found, accepted int, all bool) {
 	if time.Now().Before(r.nextSearch) || r.len() >= maxRefusedRows {
 		return 0, 0, false
 	}
 	r.unblamed = nil
-	due, newest, err := dueRows(ctx, t.queue.pool, t.queue.sql(), width+maxRefusedRows-r.len(), r.ids())
-	if err != nil || len(due) == 0 {
+	tried := r.ids()
+	for _, one := range r.unsure {
+		tried = append(tried, one.id)
+	}
+	due, newest, err := dueRows(ctx, t.queue.pool, t.queue.sql(), width+maxRefusedRows-len(tried), tried)
+	if err != nil {
+		return 0, 0, false
+	}
+	unsure := r.unsure
+	r.unsure = nil
+	if len(due) == 0 {
 		return 0, 0, false
 	}
 	// A message published after a constraint was added fulfils it; and PostgreSQL updates no message at all, unless it
@@ -88,8 +99,12 @@ func (r *refusedRows) search(ctx context.Context, t trial, width int) (found, ac
 		return 0, 0, false
 	}
 	known, all, _ := t.run(ctx, due, width, searchTimeout)
+	known.refused = slices.Concat(unsure, known.refused)
 	if len(sample.accepted)+len(known.accepted) == 0 && (!all || !r.areFew(known.refused)) {
 		r.noteFutile(known.refused)
+		if !all && r.len()+len(known.refused) < maxRefusedRows {
+			r.unsure, r.nextSearch = known.refused, time.Now().Add(fault.RetryDelay(time.Now()))
+		}
 		return 0, 0, all
 	}
 	return r.passBy(ctx, t.queue, r.certain(ctx, t, known.refused)), len(known.accepted), all
