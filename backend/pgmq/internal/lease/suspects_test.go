@@ -115,6 +115,11 @@ func TestQuarantine_ReadsMeasuredMessageDespiteSlowOthers(t *testing.T) {
 		q.requeue(some...)
 		time.Sleep(600 * time.Millisecond)
 		require.Len(t, q.takeLate(), 1, "it fails again and again, for another reason, and comes back later")
+
+		q.add([]unread{{row: Row{ID: 1, Number: 3}}}, time.Second)
+		some, _ = q.nextBatch()
+		require.Len(t, some, 1)
+		require.False(t, some[0].sized, "there may be time for it now")
 	})
 }
 
