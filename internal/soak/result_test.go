@@ -62,6 +62,9 @@ type incident struct {
 	recovery, late time.Duration
 }
 
+// allowed returns how long the recovery may take. Of a machine that is late by so much it is not known exactly.
+func (i incident) allowed() time.Duration { return maxRecovery + i.late + i.late/4 }
+
 // deliveryReport is what became of all messages of a phase.
 type deliveryReport struct {
 	AtLeastOnce map[string]ledger.Report `json:"at_least_once"` // by topic
@@ -123,6 +126,7 @@ func (s *soak) verify() {
 	for what, phase := range map[string]deliveryReport{"faults": r.Faults.deliveryReport, "storm": r.Storm.deliveryReport, "restarts": r.Restarts.deliveryReport} {
 		s.verifyDeliveries(what, phase)
 	}
+	s.Logf("the machine was too busy in %d of %d seconds", s.processors.busy, s.processors.samples)
 	s.Logf("%d faults in %s: longest recovery %v s, share of duplicates %.4f %%", r.Faults.Count, r.Took, r.Faults.LongestRecovery, 100*r.Faults.DuplicateShare)
 	s.Logf("storm: longest recovery %v s, %d deadlocks; acts:", r.Storm.LongestRecovery, r.Storm.Deadlocks)
 	for _, name := range slices.Sorted(maps.Keys(r.Storm.Counts)) {
@@ -133,12 +137,12 @@ func (s *soak) verify() {
 		if strings.HasPrefix(cause, "consumer ") {
 			most = maxOfConsumer
 		}
-		if times := max(r.Faults.ByKind[cause], 1); n > most*times {
+		if times := max(r.Faults.ByKind[cause], 1); n > most*times && !s.processors.tooBusy() {
 			s.Errorf("%d messages were delivered again because of %d times: %s", n, times, cause)
 		}
 	}
 	for topic, report := range r.Restarts.AtLeastOnce {
-		if n := report.Duplicates - report.Causes[string(ledger.Nacked)]; n > 0 {
+		if n := report.Duplicates - report.Causes[string(ledger.Nacked)] - report.Causes[standstill]; n > 0 {
 			s.Errorf("%s: %d duplicates by restarts in order", topic, n)
 		}
 	}
@@ -146,7 +150,7 @@ func (s *soak) verify() {
 		s.Errorf("left: %+v", r.Left)
 	}
 	for _, h := range r.Schedule {
-		if h.recovery > maxRecovery+h.late {
+		if h.recovery > h.allowed() {
 			s.Errorf("recovery took too long: %+v", h)
 		}
 	}
@@ -186,7 +190,7 @@ func (s *soak) verifyStorm() {
 		}
 	}
 	for _, h := range s.result.Storm.Acts {
-		if h.recovery > maxRecovery+h.late {
+		if h.recovery > h.allowed() {
 			s.Errorf("recovery took too long: %+v", h)
 		}
 	}

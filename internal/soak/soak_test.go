@@ -77,6 +77,7 @@ type soak struct {
 	children          int // started so far
 	consumers         []*child
 	ledgers           map[string]*atomic.Pointer[ledger.Ledger] // by topic
+	processors        processors
 	result            result
 }
 
@@ -89,6 +90,7 @@ func TestSoak_KeepsPromisesUnderFaults(t *testing.T) {
 	s := newSoak(t)
 	goroutines := runtime.NumGoroutine()
 	s.open()
+	endWatch := s.watchProcessors()
 	for i := range consumers {
 		s.consumers = append(s.consumers, s.startChild(i == consumers-1))
 	}
@@ -116,6 +118,7 @@ func TestSoak_KeepsPromisesUnderFaults(t *testing.T) {
 	for _, c := range s.consumers {
 		s.terminate(c)
 	}
+	endWatch()
 	require.NoError(t, errors.Join(s.client.Close(), s.farClient.Close(), s.outbox.Close()))
 	s.application.Close()
 	s.countLeaks(goroutines)
@@ -136,6 +139,7 @@ func newSoak(t *testing.T) *soak {
 	s := &soak{T: t, server: cluster.Start(t), rng: rand.New(rand.NewPCG(*seed, 0)), ledgers: map[string]*atomic.Pointer[ledger.Ledger]{}}
 	for topic := range loads() {
 		s.ledgers[topic] = &atomic.Pointer[ledger.Ledger]{}
+		s.ledgers[topic].Store(ledger.New())
 	}
 	s.server.Execute("create role "+role+" login password '"+role+"'",
 		"grant usage, create on schema pgmq to "+role, "grant all on all tables in schema pgmq to "+role,
@@ -274,9 +278,7 @@ func (s *soak) watch() (end func()) {
 			pause(50 * time.Millisecond)
 			_, _ = s.pool.Exec(ctx, "select 1")
 			if now := time.Now(); now.Sub(last) > lease/3 {
-				for topic := range s.ledgers {
-					s.ledger(topic).Happened("the machine stood still", last, now)
-				}
+				s.noteStandstill(last, now)
 			}
 		}
 	})
