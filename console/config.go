@@ -42,7 +42,7 @@ type Config struct {
 type Rights struct {
 	Messages bool // see single messages: IDs, names of events, times, states
 	Payloads bool // see what they say: payloads, headers, keys, and the errors with which they failed
-	Doctor   bool // see what endangers the queues, with names of sessions and roles
+	Doctor   bool // see what endangers the queues, with names of sessions and roles, and which programs are connected
 	Redrive  bool // move dead letters back
 	Edit     bool // change the payloads of dead letters; it needs Payloads too
 	Purge    bool // delete dead letters

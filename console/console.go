@@ -39,6 +39,7 @@ type client struct {
 	canceller backend.Canceller
 	schedules backend.Schedules
 	checker   backend.Checker
+	programs  backend.ProgramLister
 }
 
 // New returns a console of a client, which stays the caller's. The client must be a [backend.Inspector], as that of
@@ -58,6 +59,7 @@ func New(of any, config *Config) (*Console, error) {
 	c.client.pauser, _ = of.(backend.Pauser)
 	c.client.canceller, _ = of.(backend.Canceller)
 	c.client.checker, _ = of.(backend.Checker)
+	c.client.programs, _ = of.(backend.ProgramLister)
 	if s, ok := of.(backend.Scheduler); ok {
 		c.client.schedules = s.Schedules()
 	}
@@ -87,6 +89,7 @@ func (c *Console) routes() *http.ServeMux {
 	mux.HandleFunc("GET /letter", c.page(func(v *view) { deadView{v}.letter() }))
 	mux.HandleFunc("GET /schedules", c.page(func(v *view) { listsView{v}.schedules() }))
 	mux.HandleFunc("GET /groups", c.page(func(v *view) { listsView{v}.groups() }))
+	mux.HandleFunc("GET /programs", c.page(func(v *view) { listsView{v}.programs() }))
 	mux.HandleFunc("GET /doctor", c.page(func(v *view) { listsView{v}.doctor() }))
 	mux.HandleFunc("GET /confirm", c.page(func(v *view) { actionsView{v}.confirm() }))
 	mux.HandleFunc("POST /confirm", c.page(func(v *view) { actionsView{v}.confirm() }))

@@ -155,6 +155,7 @@ func TestConsole_ShowsEachPage(t *testing.T) {
 	}
 	require.Contains(t, s.get("/event?id=event-1").body, "12345678901234567890", "a large number is not exact")
 	require.Equal(t, http.StatusNotFound, s.get("/doctor").StatusCode, "a Broker has no Check")
+	require.Equal(t, http.StatusNotFound, s.get("/programs").StatusCode, "a Broker has no server")
 	require.Equal(t, http.StatusNotFound, s.get("/nowhere").StatusCode)
 }
 

@@ -57,6 +57,18 @@ func (v listsView) groups() {
 	v.show(http.StatusOK, "groups", "Groups", listed(v.view, bound, func(b backend.Binding) string { return b.Topic + " " + b.Group + " " + b.Queue }))
 }
 
+// programs shows what is connected to the database.
+func (v listsView) programs() {
+	if !v.allowed(v.client.programs != nil, v.rights.Doctor, "list programs") {
+		return
+	}
+	found, err := v.client.programs.Programs(v.ctx)
+	if !v.partly(err, len(found) > 0) {
+		return
+	}
+	v.show(http.StatusOK, "programs", "Programs", listed(v.view, found, func(p backend.Program) string { return p.Name + " " + p.Role + " " + p.Host }))
+}
+
 // doctor shows what endangers the queues.
 func (v listsView) doctor() {
 	if !v.allowed(v.client.checker != nil, v.rights.Doctor, "see what endangers the queues") {

@@ -43,6 +43,8 @@ func TestConsole_ShowsAndChangesQueuesOfPGMQ(t *testing.T) {
 	require.Contains(t, s.get("/groups").body, ">billing</a>")
 	require.Contains(t, s.get("/queue?topic=payments&group=billing").body, "Nothing waits here.")
 	require.Equal(t, http.StatusOK, s.get("/doctor").StatusCode)
+	require.Contains(t, s.get("/programs").body, `<th scope="row">ezq</th><td>`)
+	require.Equal(t, http.StatusForbidden, newSite(t, client, console.Rights{Messages: true}).get("/programs").StatusCode)
 	require.Contains(t, s.do(form("action", "pause", "topic", "payments", "group", "billing", "why", "because")).body, "It is paused until")
 	require.Contains(t, s.get("/queue?topic=payments&group=billing").body, "Resume the group…")
 	require.Contains(t, s.do(form("action", "resume", "topic", "payments", "group", "billing")).body, "<p>It is resumed.</p>")

@@ -45,12 +45,12 @@ type layout struct {
 }
 
 // capabilities are what the client can do.
-type capabilities struct{ Find, Letters, Pause, PauseGroups, Cancel, Schedules, Check bool }
+type capabilities struct{ Find, Letters, Pause, PauseGroups, Cancel, Schedules, Check, Programs bool }
 
 func (v *view) can() capabilities {
 	c := v.client
 	_, groups := c.pauser.(backend.GroupPauser)
-	return capabilities{c.finder != nil, c.letters != nil, c.pauser != nil, groups, c.canceller != nil, c.schedules != nil, c.checker != nil}
+	return capabilities{c.finder != nil, c.letters != nil, c.pauser != nil, groups, c.canceller != nil, c.schedules != nil, c.checker != nil, c.programs != nil}
 }
 
 // form returns a value that was sent.

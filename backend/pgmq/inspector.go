@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -27,6 +28,9 @@ import (
 
 //go:embed sql/bindings.sql
 var bindingsSQL string
+
+//go:embed sql/programs.sql
+var programsSQL string
 
 const (
 	// maxBindings is how many bindings are listed.
@@ -48,7 +52,10 @@ type inspector struct {
 	trusted map[string]struct{} // tables that run no code of untrusted roles
 }
 
-var _ backend.Inspector = (*Client)(nil)
+var (
+	_ backend.Inspector     = (*Client)(nil)
+	_ backend.ProgramLister = (*Client)(nil)
+)
 
 func newInspector(stored *storedMessages, pauses *topicPauses) *inspector {
 	return &inspector{stored: stored, pauses: pauses, trusted: map[string]struct{}{}}
@@ -105,6 +112,33 @@ func (i *inspector) Bindings(ctx context.Context) ([]backend.Binding, error) {
 		}
 	}
 	return bound, fault.Classify(op, "", err)
+}
+
+// Programs implements [backend.ProgramLister], of this database. A client of ezq calls itself "ezq", unless its URL has an application_name: give
+// each program its own. To see where others connect from, and since when, the role needs pg_read_all_stats.
+func (i *inspector) Programs(ctx context.Context) ([]backend.Program, error) {
+	const op = "list programs"
+	err := i.stored.publisher.checkOpen()
+	var found []backend.Program
+	if err == nil {
+		found, err = transact.Collect(ctx, i.pool(), scanProgram, sqlfile.Text(programsSQL), backend.MaxPrograms+1)
+	}
+	if len(found) > backend.MaxPrograms {
+		found = found[:backend.MaxPrograms]
+		err = &backend.TruncatedError{
+			Tables: []string{"pg_stat_activity"}, Reason: fmt.Sprintf("only %d programs are listed", backend.MaxPrograms), Remedy: "look into pg_stat_activity",
+		}
+	}
+	return found, fault.Classify(op, "", err)
+}
+
+func scanProgram(row pgx.CollectableRow) (p backend.Program, err error) {
+	var since *time.Time
+	err = row.Scan(&p.Name, &p.Role, &p.Host, &p.Connections, &since)
+	if since != nil {
+		p.Since = *since
+	}
+	return p, err
 }
 
 // AllPauses returns the pauses of all topics that hold now, in the order of their names, as Pauses does.

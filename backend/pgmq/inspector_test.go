@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -175,4 +176,35 @@ func TestBindings_TellGroupsFromOthers(t *testing.T) {
 		all = append(all, fmt.Sprint(b.Topic, " ", b.Group, " ", b.Missing))
 	}
 	require.Equal(t, []string{"#  false", "orders billing false", "orders.* audit false", "x  true"}, all)
+}
+
+// programNamed returns the program of a name, if it is listed.
+func programNamed(t *testing.T, client *pgmq.Client, name string) (found backend.Program) {
+	t.Helper()
+	all, err := client.Programs(t.Context())
+	require.NoError(t, err)
+	for _, p := range all {
+		if p.Name == name {
+			found = p
+		}
+	}
+	return found
+}
+
+func TestPrograms_AreThoseThatAreConnected(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	other := pgtest.Pool(t, database+"&application_name=<billing>")
+	begin, owner := get[time.Time](t, pgtest.Pool(t, database), "select clock_timestamp()"), get[string](t, other, "select current_user")
+	seen := programNamed(t, openAt(t, database, pgmq.Config{}), "<billing>")
+	require.NotEmpty(t, seen.Host)
+	require.WithinDuration(t, begin, seen.Since, patience)
+	require.Equal(t, backend.Program{Name: "<billing>", Role: owner, Host: seen.Host, Connections: 1, Since: seen.Since}, seen)
+
+	role := openAt(t, pgtest.Role(t, database, "grant usage on schema pgmq to {role}"), pgmq.Config{})
+	require.Equal(t, backend.Program{Name: "<billing>", Role: owner, Connections: 1}, programNamed(t, role, "<billing>"), "as far as the role may see it")
+	all, err := role.Programs(t.Context())
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(all, func(p backend.Program) bool { return p.Name == "ezq" && !p.Since.IsZero() }), "it sees itself")
+	require.Zero(t, programNamed(t, openAt(t, pgtest.Database(t), pgmq.Config{}), "<billing>"), "that is connected to another database")
 }
