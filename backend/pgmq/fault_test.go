@@ -121,8 +121,8 @@ func TestLease_EndsHandlerFirstInBlackhole(t *testing.T) {
 	took := time.Since(healed)
 	t.Log("delivered again", took, "after the network came back")
 	require.Less(t, took, recovery(t, direct))
-	require.Equal(t, 2, delivery(again).Number)
-	msg.Ack() // by then a zombie's
+	require.GreaterOrEqual(t, delivery(again).Number, 2) // 3 if the reply to a claim was too late
+	msg.Ack()                                            // by then a zombie's
 	again.Ack()
 	requireCount(t, pool, "pgmq.q_t", 0)
 }
@@ -277,8 +277,8 @@ func TestPublish_IsRejectedOnStatementTimeout(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Database(t)
 	pool := pgtest.Pool(t, database)
-	client := openAt(t, database+"&statement_timeout=200", pgmq.Config{})
-	publish(t, client, "a")
+	publish(t, openAt(t, database, pgmq.Config{}), "a")
+	client := openAt(t, database+"&statement_timeout=1000", pgmq.Config{})
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // if the test fails

@@ -70,7 +70,8 @@ func TestAck_SaysThatATriggerMayKeepTheMessage(t *testing.T) {
 func TestClose_SaysThatATriggerMayKeepTheMessage(t *testing.T) {
 	t.Parallel()
 	log := &logRecorder{}
-	client, pool := open(t, pgmq.Config{Logger: log.logger(), Subscriber: pgmq.SubscriberConfig{LeaseOnly: true}})
+	config := pgmq.SubscriberConfig{LeaseOnly: true, DrainTimeout: 3 * time.Second} // for which Close tries
+	client, pool := open(t, pgmq.Config{Logger: log.logger(), Subscriber: config})
 	messages := subscribe(t, client)
 	execute(t, pool, `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
 		create trigger keep before delete on pgmq.q_t for each row execute function keep()`)

@@ -19,7 +19,7 @@ func TestSubscription_LosesOnlyTheLeaseThatCannotBeExtended(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const lease = 6 * time.Second
+			const lease = 10 * time.Second
 			client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{LeaseOnly: true, Lease: lease, MaxInFlight: 50}})
 			messages := subscribe(t, client)
 			execute(t, pool, `create function refuse() returns trigger language plpgsql as $$ begin

@@ -56,7 +56,7 @@ func TestConsole_IsForOperators(t *testing.T) {
 		"a change without a name":      {http.MethodPost, "", "", "/console/do", http.StatusUnauthorized},
 		"a change by one who may read": {http.MethodPost, "alan", "other", "/console/do", http.StatusForbidden},
 		"a page for one who may read":  {http.MethodGet, "alan", "other", "/console/queue?topic=orders", http.StatusOK},
-		"a change by an operator":      {http.MethodPost, "ada", "secret", "/console/do", http.StatusOK},
+		"a change by an operator":      {http.MethodPost, "ada", "secret", "/console/do", http.StatusSeeOther},
 	} {
 		if got := send(c.method, c.user, c.password, c.path); got != c.want {
 			t.Errorf("%s: the status is %d, and not %d", name, got, c.want)
