@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ProgramLister tells which programs are connected to the server of a backend. It may be called concurrently.
+// ProgramLister tells which programs are connected to the database of a backend. It may be called concurrently.
 type ProgramLister interface {
 	// Programs returns those that are connected now, in the order of their names, whether they use ezq or not. It
 	// returns the first [MaxPrograms]; if there are more, with a *[TruncatedError].

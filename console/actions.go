@@ -102,16 +102,19 @@ func (v actionsView) chosen() (a action, ok bool) {
 	if !v.allowed(a.can(v.client), a.right(v.rights), strings.ToLower(a.title[:1])+a.title[1:]) {
 		return a, false
 	}
-	if topic := v.form("topic"); topic != "" && !v.knownTopic(topic) {
-		return a, false
-	}
 	return a, true
+}
+
+// hasTarget reports whether there is what is to be changed, as far as that is a topic's, or shows that there is not.
+func (v actionsView) hasTarget() bool {
+	topic := v.form("topic")
+	return topic == "" || v.knownTopic(topic)
 }
 
 // confirm asks whether something is to be changed.
 func (v actionsView) confirm() {
 	a, ok := v.chosen()
-	if !ok {
+	if !ok || !v.hasTarget() {
 		return
 	}
 	c := confirmation{Action: v.form("action"), Title: a.title, Verb: a.verb, Of: a.of(v), Danger: a.danger, Why: a.why, Back: v.back()}
@@ -177,6 +180,7 @@ func (v actionsView) aboutLetters(c *confirmation) error {
 			newest = s.Newest
 		}
 	}
+	c.Values = slices.DeleteFunc(c.Values, func(sent value) bool { return sent.Name == "until" })
 	c.Values = append(c.Values, value{"until", newest.UTC().Format(time.RFC3339Nano)})
 	are := "are"
 	if total == 1 {
@@ -203,7 +207,7 @@ type done struct{ Title, Of, Result, Back string }
 // do does what was confirmed, logs it, and sends the browser to the page that says so.
 func (v actionsView) do() {
 	a, ok := v.chosen()
-	if !ok {
+	if !ok || !v.hasTarget() {
 		return
 	}
 	of := a.of(v)
@@ -255,9 +259,16 @@ func (v actionsView) back() string {
 	case v.form("schedule") != "":
 		return "schedules"
 	case action == "cancel" || action == "stop":
+		if !v.samples.has(func(s backend.QueueState) bool { return s.Topic == topic }) {
+			topic = "" // a group has it by a pattern
+		}
 		return link("event", "id", v.form("id"), "topic", topic)
 	case action == "pause" || action == "resume":
-		return link("queue", "topic", topic, "group", v.form("group"))
+		group := v.form("group")
+		if !v.samples.has(func(s backend.QueueState) bool { return s.Topic == topic && s.Group == group }) {
+			return link("./", "q", topic) // it has groups only
+		}
+		return link("queue", "topic", topic, "group", group)
 	}
 	f := deadView(v).letterFilter()
 	f.Until = ""
@@ -326,7 +337,10 @@ func (v actionsView) pauser() (backend.Pauser, error) {
 	case !ok:
 		return nil, &backend.RefusedError{What: "the group", Reason: "this backend pauses topics as a whole", Remedy: "pause the topic"}
 	}
-	if known, _ := v.groupsOf(topic); group != "" && !slices.Contains(known, group) {
+	if group == "" {
+		return groups.PauserOf(""), nil
+	}
+	if known, _ := v.groupsOf(topic); !slices.Contains(known, group) {
 		return nil, &backend.RefusedError{What: "the group", Reason: "the topic has none of that name", Remedy: "choose one from the list of queues"}
 	}
 	return groups.PauserOf(group), nil
@@ -381,7 +395,10 @@ func (v actionsView) resume() (string, error) {
 	if len(still) > 0 {
 		text += " Still paused: " + several(still) + "."
 	}
-	return text, err
+	if err != nil {
+		text += " What else is paused could not be read."
+	}
+	return text, nil
 }
 
 func (v actionsView) pauseSchedule() (string, error) {
@@ -402,7 +419,7 @@ func (v actionsView) redrive() (string, error) {
 		return "", err
 	}
 	got, err := v.client.letters.Redrive(v.ctx, v.form("topic"), selection)
-	return told("0 moved back.", part{"%d moved back.", got.Moved}, part{"Left, since leased, delayed or locked: %d.", got.Busy}), err
+	return told(err, "0 moved back.", part{"%d moved back.", got.Moved}, part{"Left, since leased, delayed or locked: %d.", got.Busy})
 }
 
 func (v actionsView) purge() (string, error) {
@@ -411,7 +428,7 @@ func (v actionsView) purge() (string, error) {
 		return "", err
 	}
 	got, err := v.client.letters.PurgeDeadLetters(v.ctx, v.form("topic"), selection)
-	return told("0 deleted.", part{"%d deleted.", got.Removed}, part{"Left, since locked: %d.", got.Busy}), err
+	return told(err, "0 deleted.", part{"%d deleted.", got.Removed}, part{"Left, since locked: %d.", got.Busy})
 }
 
 // wantedEdit returns the edit that is asked for.
@@ -435,17 +452,15 @@ func (v actionsView) edit() (string, error) {
 }
 
 func (v actionsView) cancel() (string, error) {
-	got, err := v.client.canceller.Cancel(v.ctx, v.form("topic"), backend.Selection{ID: v.form("id")})
-	return cancelledText(got), err
+	return cancelledText(v.client.canceller.Cancel(v.ctx, v.form("topic"), backend.Selection{ID: v.form("id")}))
 }
 
 func (v actionsView) stop() (string, error) {
-	got, err := v.client.canceller.CancelRunning(v.ctx, v.form("topic"), backend.Selection{ID: v.form("id")})
-	return cancelledText(got), err
+	return cancelledText(v.client.canceller.CancelRunning(v.ctx, v.form("topic"), backend.Selection{ID: v.form("id")}))
 }
 
-func cancelledText(c backend.Cancelled) string {
-	return told("It was not there any more.", part{"%d deleted that waited.", c.Removed}, part{"%d deleted that consumers had, or that had failed.", c.Stopped},
+func cancelledText(c backend.Cancelled, err error) (string, error) {
+	return told(err, "It was not there any more.", part{"%d deleted that waited.", c.Removed}, part{"%d deleted that consumers had, or that had failed.", c.Stopped},
 		part{"Left, since consumers have them, they have failed, or they are locked: %d.", c.Busy})
 }
 
@@ -455,16 +470,16 @@ type part struct {
 	n    int
 }
 
-// told returns the parts whose numbers are not 0, or none if all are.
-func told(none string, parts ...part) string {
+// told returns the parts whose numbers are not 0, or none if all are, unless it has failed with err.
+func told(err error, none string, parts ...part) (string, error) {
 	var said []string
 	for _, p := range parts {
 		if p.n > 0 {
 			said = append(said, fmt.Sprintf(p.text, p.n))
 		}
 	}
-	if len(said) == 0 {
-		return none
+	if len(said) == 0 && err == nil {
+		return none, nil
 	}
-	return strings.Join(said, " ")
+	return strings.Join(said, " "), err
 }

@@ -3,9 +3,12 @@ package console_test
 import (
 	"context"
 	"errors"
+	"html"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -94,6 +97,66 @@ func TestPause_OfATopicWhoseConsumersHaveGroups(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, s.post("/do", form("action", "pause", "topic", "payments.eu", "group", "biling", "why", "x")).StatusCode)
 }
 
+// Neither a topic whose consumers have groups nor one that is taken by a pattern has a queue of its own.
+func TestChange_LeadsBackToAPageThatThereIs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, newGroups(t), console.Everything())
+	require.Equal(t, http.StatusOK, s.get("/").StatusCode)
+	for _, query := range []string{
+		"action=pause&topic=payments.eu", "action=pause&topic=payments.eu&group=billing", "action=pause&topic=payments.us",
+		"action=cancel&topic=payments.eu&id=event-1", "action=cancel&topic=payments.us&id=event-1",
+	} {
+		asked := s.get("/confirm?" + query)
+		require.Equal(t, http.StatusOK, asked.StatusCode, query)
+		_, rest, ok := strings.Cut(asked.body, `<a class="button" href="`)
+		require.True(t, ok)
+		back, _, _ := strings.Cut(rest, `"`)
+		require.Equal(t, http.StatusOK, s.get("/"+strings.TrimPrefix(html.UnescapeString(back), "./")).StatusCode, "%s: %s", query, back)
+	}
+}
+
+// failing is a backend whose changes fail, and whose queues cannot be read any more once one was tried.
+type failing struct {
+	*memory.Broker
+	tried *atomic.Bool
+}
+
+func (f failing) QueueStates(ctx context.Context) ([]backend.QueueState, error) {
+	if f.tried.Load() {
+		return nil, errBackend
+	}
+	return f.Broker.QueueStates(ctx)
+}
+
+func (f failing) Cancel(context.Context, string, backend.Selection) (backend.Cancelled, error) {
+	return backend.Cancelled{}, errBackend
+}
+
+func (f failing) PurgeDeadLetters(context.Context, string, backend.DeadLetterSelection) (backend.Purged, error) {
+	return backend.Purged{}, errBackend
+}
+
+func (f failing) Redrive(context.Context, string, backend.DeadLetterSelection) (backend.Redriven, error) {
+	f.tried.Store(true)
+	return backend.Redriven{Moved: 1}, errBackend
+}
+
+func TestChange_ThatHasFailedSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, failing{newBroker(t), &atomic.Bool{}}, console.Everything())
+	for _, change := range []url.Values{form("action", "cancel", "topic", "orders", "id", "event-1"), form("action", "purge", "topic", "orders_dead")} {
+		got := s.post("/do", change)
+		require.Equal(t, http.StatusBadGateway, got.StatusCode)
+		require.Contains(t, got.body, errBackend.Error())
+	}
+}
+
+func TestChange_SaysWhatItHasDoneAlsoIfTheQueuesCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, failing{newBroker(t), &atomic.Bool{}}, console.Everything())
+	require.Contains(t, s.do(form("action", "redrive", "topic", "orders_dead")).body, "1 moved back. Not all was done: ")
+}
+
 // only is a backend that pauses topics, and no single group.
 type only struct {
 	backend.Inspector
@@ -147,6 +210,15 @@ func TestCancel_OfAnEventOfGroups(t *testing.T) {
 	require.Empty(t, found)
 }
 
+// Others can send a link with a limit that lies ahead.
+func TestConfirmation_LimitsWhatALinkDoesNot(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, newBroker(t), console.Everything())
+	asked := s.get("/confirm?action=purge&topic=orders_dead&until=2100-01-01T00:00:00Z").body
+	require.Equal(t, 1, strings.Count(asked, `name="until"`))
+	require.NotContains(t, asked, `value="2100`)
+}
+
 func TestConfirmation_SaysHowManyAndUpToWhen(t *testing.T) {
 	t.Parallel()
 	broker := newBroker(t)
@@ -159,7 +231,6 @@ func TestConfirmation_SaysHowManyAndUpToWhen(t *testing.T) {
 	for name, value := range backend.DeadLetterMetadata("orders", "charge", 3, errors.New("no")) {
 		later.Metadata.Set(name, value)
 	}
-	later.Metadata.Set(backend.DeadLetterAt, "2100-01-01T00:00:00Z")
 	require.NoError(t, broker.Publish("orders_dead", later))
 	require.Contains(t, s.do(form("action", "purge", "topic", "orders_dead", "until", until)).body, "1 deleted.")
 	left, err := broker.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})

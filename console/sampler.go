@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -171,6 +172,13 @@ func (s *sampler) latest(ctx context.Context) (*snapshot, <-chan struct{}) {
 		case <-changed:
 		}
 	}
+}
+
+// has reports whether a queue of the last sample is so. It waits for no other.
+func (s *sampler) has(matches func(backend.QueueState) bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current != nil && slices.ContainsFunc(s.current.states, matches)
 }
 
 // isOld reports whether there is no snapshot yet, or it is older than while there are viewers, or than the last change. The mutex is held.

@@ -311,7 +311,7 @@ func (b *Broker) Pauses(_ context.Context, topic string) ([]backend.Paused, erro
 
 // PauserOf implements [backend.GroupPauser].
 func (b *Broker) PauserOf(group string) backend.Pauser {
-	return b.Connect(&Config{Group: group, Logger: b.config.Logger})
+	return groupPauser{b, b.Connect(&Config{Group: group, Logger: b.config.Logger})}
 }
 
 // DeadLetters implements [backend.DeadLetterStore].

@@ -30,6 +30,19 @@ func TestPauserOf_PausesOneGroup(t *testing.T) {
 	require.Empty(t, left[0].Group)
 }
 
+func TestPauserOf_EndsWithItsBroker(t *testing.T) {
+	t.Parallel()
+	broker := memory.New(nil)
+	pauser := broker.PauserOf("audit")
+	require.NoError(t, broker.Close())
+	_, err := pauser.Pause(t.Context(), "t", backend.Pause{By: "ada", Reason: "r"})
+	require.ErrorIs(t, err, backend.ErrClosed)
+	_, err = pauser.Resume(t.Context(), "t")
+	require.ErrorIs(t, err, backend.ErrClosed)
+	_, err = pauser.Pauses(t.Context(), "t")
+	require.ErrorIs(t, err, backend.ErrClosed)
+}
+
 func TestPause_LongerOneHolds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

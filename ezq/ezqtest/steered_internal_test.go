@@ -34,7 +34,7 @@ func TestSteered_HasEveryInterfaceOfBackends(t *testing.T) {
 		"Inspector": reflect.TypeFor[backend.Inspector](), "Checker": reflect.TypeFor[backend.Checker](),
 		"GroupPauser": reflect.TypeFor[backend.GroupPauser](),
 	}
-	others := []string{"Backend", "Parker", "Schedules"} // what each backend is, and what it hands out
+	others := []string{"Backend", "Parker", "Schedules", "ProgramLister"} // what each backend is, what it hands out, and what only a server can tell
 	for _, name := range interfacesOf(t, "../../backend/*.go") {
 		it := known[name]
 		switch {

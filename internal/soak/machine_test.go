@@ -24,13 +24,18 @@ func (s *soak) occupy() *busy {
 	s.Helper()
 	b := &busy{Cmd: exec.Command("sh", "-c", "ulimit -t 60; while :; do :; done"), begun: time.Now()}
 	b.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	assert.NoError(s, b.Start())
+	if !assert.NoError(s, b.Start()) {
+		return nil
+	}
 	return b
 }
 
 // share ends the process, and returns for which part of its time it was run: 1 if there was nothing
 // to wait for.
 func (b *busy) share() float64 {
+	if b == nil {
+		return 1
+	}
 	took := time.Since(b.begun)
 	b.end()
 	return min(1, float64(b.ProcessState.UserTime()+b.ProcessState.SystemTime())/float64(took))
@@ -56,10 +61,11 @@ func (s *soak) watchProcessors() (end func()) {
 	running.Go(func() {
 		for ctx.Err() == nil {
 			sample := s.occupy()
+			begun := time.Now()
 			pause(100 * time.Millisecond)
 			if s.processors.samples++; sample.share() < 0.5 {
 				s.processors.busy++
-				s.noteStandstill(sample.begun.Add(-time.Second), time.Now().Add(lease))
+				s.noteStandstill(begun.Add(-time.Second), time.Now().Add(lease))
 			}
 			pause(900 * time.Millisecond)
 		}
@@ -75,6 +81,8 @@ func (s *soak) watchProcessors() (end func()) {
 func (p processors) tooBusy() bool { return 10*p.busy > p.samples }
 
 func (b *busy) end() {
-	_ = b.Process.Kill()
-	_ = b.Wait()
+	if b != nil {
+		_ = b.Process.Kill()
+		_ = b.Wait()
+	}
 }

@@ -82,7 +82,7 @@ func (r *refusedRows) search(ctx context.Context, t trial, width int) (found, ac
 	for _, one := range r.unsure {
 		tried = append(tried, one.id)
 	}
-	due, newest, err := dueRows(ctx, t.queue.pool, t.queue.sql(), width+maxRefusedRows-len(tried), tried)
+	due, newest, err := dueRows(ctx, t.queue.pool, t.queue.sql(), width+max(maxRefusedRows-len(tried), 0), tried)
 	if err != nil {
 		return 0, 0, false
 	}
@@ -98,12 +98,13 @@ func (r *refusedRows) search(ctx context.Context, t trial, width int) (found, ac
 		r.noteFutile(nil)
 		return 0, 0, false
 	}
-	known, all, _ := t.run(ctx, due, width, searchTimeout)
+	known, all, err := t.run(ctx, due, width, searchTimeout)
+	progress := len(known.refused)
 	known.refused = slices.Concat(unsure, known.refused)
 	if len(sample.accepted)+len(known.accepted) == 0 && (!all || !r.areFew(known.refused)) {
 		r.noteFutile(known.refused)
-		if !all && r.len()+len(known.refused) < maxRefusedRows {
-			r.unsure, r.nextSearch = known.refused, time.Now().Add(fault.RetryDelay(time.Now()))
+		if err == nil && !all && r.len()+len(known.refused) < maxRefusedRows {
+			r.goOn(known.refused, progress)
 		}
 		return 0, 0, all
 	}
@@ -149,7 +150,19 @@ func (r *refusedRows) certain(ctx context.Context, t trial, found []refusal) []r
 	})
 }
 
-// noteFutile notes that no row was accepted. As long as that is so, there is a search once a minute at last.
+// goOn has the next search begin behind those that were refused, so many of them by the last one: soon, if that has
+// got along. What was slow is then tried once more: it may have been the server.
+func (r *refusedRows) goOn(found []refusal, progress int) {
+	for i := range found {
+		found[i].slow = false
+	}
+	r.unsure = found
+	if now := time.Now(); progress >= firstTrials {
+		r.nextSearch = now.Add(fault.RetryDelay(now))
+	}
+}
+
+// noteFutile notes that no row was accepted. As long as that is so, there is a search once a minute at last, unless they get along.
 func (r *refusedRows) noteFutile(found []refusal) {
 	now := time.Now()
 	if r.futile.IsZero() {
@@ -163,7 +176,7 @@ func (r *refusedRows) noteFutile(found []refusal) {
 
 // claimed notes that a claim has brought messages: the table is all right.
 func (r *refusedRows) claimed() {
-	r.unblamed, r.futile, r.nextSearch, r.leased = nil, time.Time{}, time.Time{}, time.Now()
+	r.unsure, r.unblamed, r.futile, r.nextSearch, r.leased = nil, nil, time.Time{}, time.Time{}, time.Now()
 }
 
 func report(ctx context.Context, q *queue, found []refusal) {
