@@ -117,11 +117,15 @@ func copied(pattern string) func(*session) error {
 			return err
 		}
 		pause(time.Second)
-		copies, err := h.ids("select distinct message->>'ID' from pgmq.q_audit")
-		if err == nil && len(copies) == 0 && !h.faulty.Load() {
-			err = fmt.Errorf("no message was copied to a queue that is bound to %q", pattern)
+		for deadline := time.Now().Add(20 * time.Second); ; pause(50 * time.Millisecond) { // publishers may be at the end of a fault
+			copies, err := h.ids("select distinct message->>'ID' from pgmq.q_audit")
+			switch {
+			case err != nil || len(copies) > 0 || h.faulty.Load():
+				return err
+			case time.Now().After(deadline):
+				return fmt.Errorf("no message was copied to a queue that is bound to %q", pattern)
+			}
 		}
-		return err
 	}
 }
 
