@@ -213,7 +213,7 @@ func (v *view) knownTopic(topic string) bool {
 		return false
 	}
 	for _, s := range now.states {
-		if s.Topic == topic || s.Group != "" && backend.IsPattern(s.Topic) && backend.MatchesPattern(s.Topic, topic) {
+		if s.Topic == topic || takesByPattern(s, topic) {
 			return true
 		}
 	}
@@ -229,14 +229,18 @@ func (v *view) groupsOf(topic string) (groups, patterns []string) {
 	}
 	for _, s := range now.states {
 		switch {
-		case s.Group == "":
-		case s.Topic == topic:
+		case s.Topic == topic && s.Group != "":
 			groups = append(groups, s.Group)
-		case backend.IsPattern(s.Topic) && backend.MatchesPattern(s.Topic, topic):
+		case takesByPattern(s, topic):
 			patterns = append(patterns, s.Topic)
 		}
 	}
 	return groups, slices.Compact(patterns)
+}
+
+// takesByPattern reports whether the queue is of a group that takes a topic by a pattern, which is not the topic itself.
+func takesByPattern(s backend.QueueState, topic string) bool {
+	return s.Topic != topic && s.Group != "" && backend.IsPattern(s.Topic) && backend.MatchesPattern(s.Topic, topic)
 }
 
 func (v *view) unknown(topic string) {

@@ -281,38 +281,22 @@ func (b *Broker) Reschedule(_ context.Context, topic string, s backend.Selection
 
 // Pause implements [backend.Pauser], for all Brokers over the same messages: with a Group, for the consumers of that group, and
 // otherwise for all consumers of the topic.
-func (b *Broker) Pause(_ context.Context, topic string, p backend.Pause) (backend.Paused, error) {
-	q, err := b.consumers(topic)
-	if err != nil {
-		return backend.Paused{}, err
-	}
-	if err := p.Check(); err != nil {
-		return backend.Paused{}, fmt.Errorf("memory: pause %q: %w", excerpt.Of(topic), err)
-	}
-	return q.pauseFor(p), nil
+func (b *Broker) Pause(ctx context.Context, topic string, p backend.Pause) (backend.Paused, error) {
+	return groupPauser{b, b.config.Group}.Pause(ctx, topic, p)
 }
 
 // Resume implements [backend.Pauser].
-func (b *Broker) Resume(_ context.Context, topic string) (resumed bool, err error) {
-	q, err := b.consumers(topic)
-	if err != nil {
-		return false, err
-	}
-	return q.resume(nil), nil
+func (b *Broker) Resume(ctx context.Context, topic string) (resumed bool, err error) {
+	return groupPauser{b, b.config.Group}.Resume(ctx, topic)
 }
 
 // Pauses implements [backend.Pauser].
-func (b *Broker) Pauses(_ context.Context, topic string) ([]backend.Paused, error) {
-	if err := b.checkTopic(topic); err != nil {
-		return nil, err
-	}
-	return b.topics.pauses(topic, b.config.Group), nil
+func (b *Broker) Pauses(ctx context.Context, topic string) ([]backend.Paused, error) {
+	return groupPauser{b, b.config.Group}.Pauses(ctx, topic)
 }
 
 // PauserOf implements [backend.GroupPauser].
-func (b *Broker) PauserOf(group string) backend.Pauser {
-	return groupPauser{b, b.Connect(&Config{Group: group, Logger: b.config.Logger})}
-}
+func (b *Broker) PauserOf(group string) backend.Pauser { return groupPauser{b, group} }
 
 // DeadLetters implements [backend.DeadLetterStore].
 func (b *Broker) DeadLetters(_ context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
@@ -381,15 +365,7 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-// consumers returns the queue of the consumers of a topic: its own, or that of the Group.
-func (b *Broker) consumers(topic string) (*queue, error) {
-	if err := b.checkTopic(topic); err != nil {
-		return nil, err
-	}
-	return b.topics.get(topic, b.config.Group), nil
-}
-
-// subscribed is consumers for those that begin to consume. To declare the queue is to have it whatever the topic has.
+// subscribed returns the queue of those that begin to consume. To declare the queue is to have it whatever the topic has.
 func (b *Broker) subscribed(topic string, declare bool) (q *queue, err error) {
 	if err := b.checkTopic(topic); err != nil {
 		return nil, err
