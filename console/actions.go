@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"maps"
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -87,13 +88,32 @@ func sentOn() []string {
 	return []string{"topic", "schedule", "id", "row", "version", "handler", "event", "group", "reason", "age", "until"}
 }
 
-// chosen returns the action that is asked for, or shows why it is refused. What is not known of a request may have been meant to choose less.
-func (v actionsView) chosen() (a action, ok bool) {
+// unread returns what of the request is not read, or "". It may have been meant to choose less.
+func (v actionsView) unread() string {
+	if v.r.Method == http.MethodPost {
+		if v.r.URL.RawQuery != "" {
+			return "The link has fields, and the form too."
+		}
+		if kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+			return "This is no form, but something else."
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(v.r.Form)) {
 		if !slices.Contains(append(sentOn(), "action", "payload", "why", "for"), name) {
-			v.fail(http.StatusBadRequest, fmt.Sprintf("The form has a field that is not known: %.40q. Nothing was changed.", name), "Choose what to do on the pages of the console.")
-			return a, false
+			return fmt.Sprintf("The form has a field that is not known: %.40q.", name)
 		}
+		if len(v.r.Form[name]) > 1 {
+			return fmt.Sprintf("The form has a field more than once: %q.", name)
+		}
+	}
+	return ""
+}
+
+// chosen returns the action that is asked for, or shows why it is refused.
+func (v actionsView) chosen() (a action, ok bool) {
+	if why := v.unread(); why != "" {
+		v.fail(http.StatusBadRequest, why+" Nothing was changed.", "Choose what to do on the pages of the console.")
+		return a, false
 	}
 	if a, ok = actions()[v.form("action")]; !ok {
 		v.fail(http.StatusBadRequest, "There is no such action.", "Choose one from the page that you come from.")

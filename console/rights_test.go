@@ -130,6 +130,30 @@ func TestChange_IsRefusedWithAFieldThatIsNotKnown(t *testing.T) {
 	require.Len(t, left, 1)
 }
 
+func TestChange_IsRefusedWhereSomethingIsNotRead(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	s := newSite(t, broker, console.Everything())
+	const encoded, all = "application/x-www-form-urlencoded", "action=purge&topic=orders_dead"
+	for name, c := range map[string]struct{ path, kind, body string }{
+		"a body that is no form":       {"/do?" + all, "application/json", `{"handler":"nobody"}`},
+		"a form of another kind":       {"/do?" + all, "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"handler\"\r\n\r\nnobody\r\n--x--\r\n"},
+		"a body without a kind":        {"/do", "", all},
+		"a filter beside an empty one": {"/do", encoded, all + "&handler=&handler=nobody"},
+		"a row beside an empty one":    {"/confirm", encoded, all + "&row=&row=99"},
+		"a filter in the link":         {"/do?handler=nobody", encoded, all},
+	} {
+		r := httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(c.body))
+		r.Header.Set("Content-Type", c.kind)
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		require.Equal(t, http.StatusBadRequest, s.serve(r).StatusCode, name)
+	}
+	require.Equal(t, http.StatusBadRequest, s.get("/confirm?"+all+"&reason=&reason=bank").StatusCode)
+	left, err := broker.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
 func TestEdit_OfALetterThatOthersHaveChangedIsAConflict(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, newBroker(t), console.Everything())
