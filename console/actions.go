@@ -483,23 +483,3 @@ func cancelledText(c backend.Cancelled, err error) (string, error) {
 	return told(err, "It was not there any more.", part{"%d deleted that waited.", c.Removed}, part{"%d deleted that consumers had, or that had failed.", c.Stopped},
 		part{"Left, since consumers have them, they have failed, or they are locked: %d.", c.Busy})
 }
-
-// part is a part of a result: a text with a number.
-type part struct {
-	text string
-	n    int
-}
-
-// told returns the parts whose numbers are not 0, or none if all are, unless it has failed with err.
-func told(err error, none string, parts ...part) (string, error) {
-	var said []string
-	for _, p := range parts {
-		if p.n > 0 {
-			said = append(said, fmt.Sprintf(p.text, p.n))
-		}
-	}
-	if len(said) == 0 && err == nil {
-		return none, nil
-	}
-	return strings.Join(said, " "), err
-}

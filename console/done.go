@@ -3,6 +3,7 @@ package console
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -41,4 +42,24 @@ func remembered(r *http.Request, link string) (result string, ok bool) {
 func digest(link string) string {
 	sum := sha256.Sum256([]byte(link))
 	return string(sum[:])
+}
+
+// part is a part of a result: a text with a number.
+type part struct {
+	text string
+	n    int
+}
+
+// told returns the parts whose numbers are not 0, or none if all are, unless it has failed with err.
+func told(err error, none string, parts ...part) (string, error) {
+	var said []string
+	for _, p := range parts {
+		if p.n > 0 {
+			said = append(said, fmt.Sprintf(p.text, p.n))
+		}
+	}
+	if len(said) == 0 && err == nil {
+		return none, nil
+	}
+	return strings.Join(said, " "), err
 }

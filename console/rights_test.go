@@ -136,12 +136,12 @@ func TestChange_IsRefusedWhereSomethingIsNotRead(t *testing.T) {
 	s := newSite(t, broker, console.Everything())
 	const encoded, all = "application/x-www-form-urlencoded", "action=purge&topic=orders_dead"
 	for name, c := range map[string]struct{ path, kind, body string }{
-		"a body that is no form":       {"/do?" + all, "application/json", `{"handler":"nobody"}`},
-		"a form of another kind":       {"/do?" + all, "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"handler\"\r\n\r\nnobody\r\n--x--\r\n"},
+		"a body that is no form":       {"/do?" + all, "application/json", `{"handler":"another"}`},
+		"a form of another kind":       {"/do?" + all, "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"handler\"\r\n\r\nanother\r\n--x--\r\n"},
 		"a body without a kind":        {"/do", "", all},
-		"a filter beside an empty one": {"/do", encoded, all + "&handler=&handler=nobody"},
+		"a filter beside an empty one": {"/do", encoded, all + "&handler=&handler=another"},
 		"a row beside an empty one":    {"/confirm", encoded, all + "&row=&row=99"},
-		"a filter in the link":         {"/do?handler=nobody", encoded, all},
+		"a filter in the link":         {"/do?handler=another", encoded, all},
 	} {
 		r := httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(c.body))
 		r.Header.Set("Content-Type", c.kind)
