@@ -17,7 +17,7 @@ import (
 const brokerLease = 30 * time.Second // that of the memory backend
 
 func everyPromise() conformance.Promises {
-	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true}
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true}
 }
 
 // fault is what a broker does otherwise than it should. A nil field is no fault.
@@ -29,23 +29,26 @@ type fault struct {
 	subscribe    func(p *process, ctx context.Context, topic string) (<-chan *message.Message, error)
 	end          func(*process) error
 	join         func(p *process, topic string)
+	ownGroups    bool                             // groups, and patterns, are those of the broker here, which can be broken, and not those of memory
 	matches      func(pattern, topic string) bool // instead of backend.MatchesPattern
 	lenient      bool                             // no pattern is refused
 	begin        func(*transaction, *conformance.Tx)
 	schedules    func(*process) backend.Schedules
 	pausing      // how topics are paused
+	inspecting   // what is told of queues
 	letterStore  // what becomes of dead letters
 	selection    // what becomes of messages that are stored
 	interception // what stands between a subscription and its consumer
 }
 
-// broker is the memory backend, with groups and transactions of its own, and a fault.
+// broker is the memory backend, with transactions of its own, and a fault; where that is one of groups or patterns, with
+// groups of its own.
 type broker struct {
 	memory *memory.Broker
 	fault  fault
 
 	mu       sync.Mutex
-	groups   map[string]map[string]bool // by topic
+	groups   map[string]map[string]bool // those that have subscribed, by topic
 	counts   map[string]int
 	slots    map[string]chan struct{}
 	payloads map[string][]byte // payloads, by id
@@ -66,6 +69,9 @@ func openFaulty(f fault) conformance.Open {
 func (b *broker) connect(c conformance.PeerConfig) (*conformance.Peer, error) {
 	config := memory.Config{
 		MaxInFlight: c.MaxInFlight, MaxExtension: c.MaxExtension, DrainTimeout: c.DrainTimeout, Logger: slog.New(slog.DiscardHandler),
+	}
+	if !b.fault.ownGroups {
+		config.Group = c.Group
 	}
 	if b.fault.config != nil {
 		b.fault.config(&config)
@@ -122,7 +128,7 @@ func (b *broker) removeGroup(group string) {
 	}
 }
 
-// queuesOf returns the queues that have the messages of a topic, one for each group.
+// queuesOf returns the queues that have the messages of a topic, one for each group, where the broker has groups of its own.
 func (b *broker) queuesOf(topic string) (queues []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

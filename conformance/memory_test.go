@@ -35,7 +35,7 @@ func TestMemory_KeepsItsPromisesToAttachedRouters(t *testing.T) {
 
 // memoryPromises are all but Transactions, which end with the process.
 func memoryPromises() conformance.Promises {
-	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true}
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true}
 }
 
 func aboutRouters(c conformance.Case) bool {
@@ -64,6 +64,7 @@ func TestPromises_WithoutWhatTheBackendHasFail(t *testing.T) {
 		"Selection":       func(p *conformance.Promises) { p.Selection = false },
 		"Pauses":          func(p *conformance.Promises) { p.Pauses = false },
 		"DeadLetterStore": func(p *conformance.Promises) { p.DeadLetterStore = false },
+		"Inspection":      func(p *conformance.Promises) { p.Inspection = false },
 	} {
 		t.Run(promise+" is not promised of a backend that has it", func(t *testing.T) {
 			t.Parallel()

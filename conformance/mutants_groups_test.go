@@ -19,7 +19,7 @@ func groupMutants() []mutant {
 			name:     "groups share",
 			breaks:   "a message arrives in one of several groups",
 			killedBy: []string{"groups/each group gets everything"},
-			fault: fault{publish: func(p *process, topic string, msgs []*message.Message) error {
+			fault: fault{ownGroups: true, publish: func(p *process, topic string, msgs []*message.Message) error {
 				return p.backend.Publish(slices.Min(p.queuesOf(topic)), msgs...)
 			}},
 		},
@@ -27,7 +27,7 @@ func groupMutants() []mutant {
 			name:     "every consumer is a group",
 			breaks:   "a message arrives at each consumer of a group",
 			killedBy: []string{"groups/a group shares its messages"},
-			fault: fault{join: func(p *process, topic string) {
+			fault: fault{ownGroups: true, join: func(p *process, topic string) {
 				p.group = fmt.Sprintf("%s %p", p.group, p)
 				p.addGroup(topic, p.group)
 			}},
@@ -36,7 +36,7 @@ func groupMutants() []mutant {
 			name:     "a group is its consumers",
 			breaks:   "a group misses what is published while none of its consumers is there",
 			killedBy: []string{"groups/a group keeps its place"},
-			fault: fault{end: func(p *process) error {
+			fault: fault{ownGroups: true, end: func(p *process) error {
 				p.removeGroup(p.group)
 				return p.stop()
 			}},
@@ -58,7 +58,7 @@ func groupMutants() []mutant {
 			name:     "groups are looked up once",
 			breaks:   "a publisher goes on with the groups that there were when it published first",
 			killedBy: []string{"groups/a group may come at any time"},
-			fault:    fault{publish: publishToFirstGroups()},
+			fault:    fault{ownGroups: true, publish: publishToFirstGroups()},
 		},
 		{
 			name:     "groups go in step",

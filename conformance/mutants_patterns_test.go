@@ -16,7 +16,7 @@ func patternMutants() []mutant {
 			name:     "a star is a hash",
 			breaks:   "a * also takes several segments",
 			killedBy: []string{"patterns/a star is one segment"},
-			fault: fault{matches: func(pattern, topic string) bool {
+			fault: fault{ownGroups: true, matches: func(pattern, topic string) bool {
 				return backend.MatchesPattern(strings.ReplaceAll(pattern, "*", "#"), topic)
 			}},
 		},
@@ -24,7 +24,7 @@ func patternMutants() []mutant {
 			name:     "a hash is a star",
 			breaks:   "a # takes one segment only",
 			killedBy: []string{"patterns/a hash is any text"},
-			fault: fault{matches: func(pattern, topic string) bool {
+			fault: fault{ownGroups: true, matches: func(pattern, topic string) bool {
 				return backend.MatchesPattern(strings.ReplaceAll(pattern, "#", "*"), topic)
 			}},
 		},
@@ -32,7 +32,7 @@ func patternMutants() []mutant {
 			name:     "a hash is AMQP's",
 			breaks:   "the pattern orders.# also takes orders",
 			killedBy: []string{"patterns/a hash is any text"},
-			fault: fault{matches: func(pattern, topic string) bool {
+			fault: fault{ownGroups: true, matches: func(pattern, topic string) bool {
 				return backend.MatchesPattern(pattern, topic) || strings.HasSuffix(pattern, ".#") && topic == strings.TrimSuffix(pattern, ".#")
 			}},
 		},
@@ -40,7 +40,7 @@ func patternMutants() []mutant {
 			name:     "patterns see the names of queues",
 			breaks:   "a topic whose name PGMQ does not take comes by no pattern",
 			killedBy: []string{"patterns/a pattern reads topics as they are written"},
-			fault: fault{matches: func(pattern, topic string) bool {
+			fault: fault{ownGroups: true, matches: func(pattern, topic string) bool {
 				isOdd := func(c rune) bool { return c > '~' || strings.ContainsRune(" #%/'\\", c) }
 				return !strings.ContainsFunc(topic, isOdd) && backend.MatchesPattern(pattern, topic)
 			}},
@@ -71,7 +71,7 @@ func patternMutants() []mutant {
 			name:     "a pattern takes it all",
 			breaks:   "a topic that a pattern matches has no other consumers",
 			killedBy: []string{"patterns/a pattern takes nothing away"},
-			fault: fault{publish: func(p *process, topic string, msgs []*message.Message) error {
+			fault: fault{ownGroups: true, publish: func(p *process, topic string, msgs []*message.Message) error {
 				for _, queue := range p.queuesOf(topic) {
 					if backend.IsPattern(subscribedOf(queue)) {
 						return p.backend.Publish(queue, p.copiesFor(queue, topic, msgs)...)
@@ -84,13 +84,13 @@ func patternMutants() []mutant {
 			name:     "patterns are looked up once",
 			breaks:   "a publisher goes on with the patterns that there were when it published first",
 			killedBy: []string{"patterns/a pattern may come at any time"},
-			fault:    fault{publish: publishByFirstPatterns()},
+			fault:    fault{ownGroups: true, publish: publishByFirstPatterns()},
 		},
 		{
 			name:     "a pattern takes dead letters",
 			breaks:   "what is published as a dead letter comes to a group that takes a pattern",
 			killedBy: []string{"patterns/dead letters come by no pattern"},
-			fault: fault{matches: func(pattern, topic string) bool {
+			fault: fault{ownGroups: true, matches: func(pattern, topic string) bool {
 				return backend.MatchesPattern(pattern, strings.TrimSuffix(topic, backend.DeadLetterSuffix))
 			}},
 		},
@@ -98,7 +98,7 @@ func patternMutants() []mutant {
 			name:     "a pattern is a topic",
 			breaks:   "a consumer without a group can subscribe to a pattern, and gets nothing",
 			killedBy: []string{"patterns/a pattern is no topic"},
-			fault:    fault{lenient: true},
+			fault:    fault{ownGroups: true, lenient: true},
 		},
 	}
 }

@@ -24,7 +24,7 @@ func mutants() []mutant {
 	return slices.Concat(
 		payloadMutants(), metadataMutants(), identityMutants(), publishMutants(), topicMutants(), ackMutants(), recordMutants(),
 		delayMutants(), leaseMutants(), orderMutants(), contextMutants(), stopMutants(), lifecycleMutants(),
-		groupMutants(), patternMutants(), transactionMutants(), deadLetterMutants(), tickMutants(), conditionMutants(), selectionMutants(), letterStoreMutants(), pauseMutants(), featureMutants(),
+		groupMutants(), patternMutants(), transactionMutants(), deadLetterMutants(), tickMutants(), conditionMutants(), selectionMutants(), letterStoreMutants(), pauseMutants(), inspectionMutants(), peekMutants(), featureMutants(),
 	)
 }
 
@@ -42,6 +42,14 @@ func TestRun_PassesFlawlessBackend(t *testing.T) {
 func TestRun_PassesUnmutatedRelay(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, openFaulty(fault{interception: interception{relayed: true}}), everyPromise(), conformance.VirtualTime())
+}
+
+// Some mutants break groups or patterns, which this broker has as they should be.
+func TestRun_PassesBrokerWithOwnGroups(t *testing.T) {
+	t.Parallel()
+	conformance.Run(t, openFaulty(fault{ownGroups: true}), everyPromise(), conformance.VirtualTime(), conformance.Only(func(c conformance.Case) bool {
+		return c.Theme == "groups" || c.Theme == "patterns"
+	}))
 }
 
 func TestMutant_IsKilledByNamedCases(t *testing.T) {

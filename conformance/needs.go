@@ -21,6 +21,7 @@ const (
 	needsSelection
 	needsPauses
 	needsDeadLetterStore
+	needsInspection
 )
 
 func (n need) names() (names []string) {
@@ -59,5 +60,6 @@ func promisesOf(p Promises) []promised {
 		{needsSelection, "Selection", p.Selection},
 		{needsPauses, "Pauses", p.Pauses},
 		{needsDeadLetterStore, "DeadLetterStore", p.DeadLetterStore},
+		{needsInspection, "Inspection", p.Inspection},
 	}
 }

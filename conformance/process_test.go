@@ -138,14 +138,53 @@ func (p *process) EditDeadLetter(ctx context.Context, from string, e backend.Dea
 	return p.backend.EditDeadLetter(ctx, from, e)
 }
 
+func (p *process) QueueStates(ctx context.Context) ([]backend.QueueState, error) {
+	if f := p.fault.states; f != nil {
+		return f(p)
+	}
+	return p.backend.QueueStates(ctx)
+}
+
+func (p *process) Bindings(ctx context.Context) ([]backend.Binding, error) {
+	if f := p.fault.bindings; f != nil {
+		return f(p)
+	}
+	return p.backend.Bindings(ctx)
+}
+
+func (p *process) AllPauses(ctx context.Context) ([]backend.Paused, error) {
+	if f := p.fault.allPauses; f != nil {
+		return f(p)
+	}
+	return p.backend.AllPauses(ctx)
+}
+
+func (p *process) Peek(ctx context.Context, topic string, chosen backend.Peek) ([]backend.Peeked, error) {
+	if f := p.fault.peek; f != nil {
+		return f(p, topic, chosen)
+	}
+	return p.backend.Peek(ctx, topic, chosen)
+}
+
 // store is Publish without a fault.
 func (p *process) store(topic string, msgs ...*message.Message) error {
+	if !p.fault.ownGroups {
+		return p.backend.Publish(topic, msgs...)
+	}
 	for _, queue := range p.queuesOf(topic) {
 		if err := p.backend.Publish(queue, p.copiesFor(queue, topic, msgs)...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// queue returns the topic of the memory backend that has the messages of a topic for this process.
+func (p *process) queue(topic string) string {
+	if p.fault.ownGroups {
+		return queueOf(topic, p.group)
+	}
+	return topic
 }
 
 // topicHeader is the metadata in which a message that comes by a pattern says its topic.
@@ -188,7 +227,7 @@ func (p *process) SubscribeInitialize(topic string) error {
 	} else {
 		p.addGroup(topic, p.group)
 	}
-	return p.backend.SubscribeInitialize(queueOf(topic, p.group))
+	return p.backend.SubscribeInitialize(p.queue(topic))
 }
 
 func (p *process) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
@@ -202,8 +241,8 @@ func (p *process) Subscribe(ctx context.Context, topic string) (<-chan *message.
 func (p *process) start(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	p.starting.Lock()
 	defer p.starting.Unlock()
-	messages, err := p.backend.Subscribe(ctx, queueOf(topic, p.group))
-	if err != nil || p.fault.isEmpty() && !backend.IsPattern(topic) {
+	messages, err := p.backend.Subscribe(ctx, p.queue(topic))
+	if err != nil || p.fault.isEmpty() && (!p.fault.ownGroups || !backend.IsPattern(topic)) {
 		return messages, err
 	}
 	r := newRelay(ctx, p, topic, messages)

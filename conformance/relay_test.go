@@ -88,7 +88,8 @@ func newDelivery(r *relay, msg *message.Message) *delivery {
 		info: deliverycopy.Of(backend.DeliveryFromContext(msg.Context())), done: make(chan struct{}),
 	}
 	d.handed.SetContext(backend.WithDelivery(msg.Context(), d.info))
-	if d.info.PublishedTo = d.handed.Metadata.Get(topicHeader); d.info.PublishedTo != "" {
+	if topic := d.handed.Metadata.Get(topicHeader); topic != "" {
+		d.info.PublishedTo = topic
 		delete(d.handed.Metadata, topicHeader)
 	}
 	return d

@@ -72,7 +72,7 @@ type Tx struct {
 }
 
 // Promises is what a backend is held to. What it says itself must be the same: with its Features
-// method, if it has one, and with the methods that it has for Selection, Pauses and DeadLetterStore.
+// method, if it has one, and with the methods that it has for Selection, Pauses, DeadLetterStore and Inspection.
 type Promises struct {
 	// Features is what the backend's own Features method says, if it has one.
 	backend.Features
@@ -100,6 +100,9 @@ type Promises struct {
 
 	// DeadLetterStore: the publisher is a [backend.DeadLetterStore]; it also makes dead letters, as with the feature DeadLetter.
 	DeadLetterStore bool
+
+	// Inspection: the publisher is a [backend.Inspector].
+	Inspection bool
 }
 
 // cover reports whether all that a case needs is promised.
