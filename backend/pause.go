@@ -61,13 +61,13 @@ type Pause struct {
 // Check returns a *[RefusedError] if p cannot be stored. Backends call it before they pause.
 func (p Pause) Check() error {
 	for _, text := range [...]struct {
-		name, value string
-		most        int
-	}{{"By", p.By, MaxPauseAuthor}, {"Reason", p.Reason, MaxPauseReason}} {
+		name, value, remedy string
+		most                int
+	}{{"By", p.By, "say who pauses", MaxPauseAuthor}, {"Reason", p.Reason, "say why", MaxPauseReason}} {
 		what := "Pause." + text.name
 		switch {
 		case strings.TrimSpace(text.value) == "":
-			return &RefusedError{What: what, Reason: "it is empty", Remedy: "say who pauses the topic, and why: all its consumers log it"}
+			return &RefusedError{What: what, Reason: "it is empty", Remedy: text.remedy + ": it is shown where the pause holds"}
 		case !isText(text.value):
 			return &RefusedError{What: what, Reason: "it is not UTF-8 without NUL", Remedy: "write it as text"}
 		case len(text.value) > text.most:
