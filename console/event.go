@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/ezq"
@@ -80,6 +81,10 @@ func (v eventView) event() {
 		queues[s.Queue] = s
 	}
 	v.find(&page, searched, queues)
+	if bare := strings.TrimSpace(page.ID); len(page.Found) == 0 && bare != page.ID && bare != "" {
+		page.ID = bare // blanks come along when an ID is copied
+		v.find(&page, searched, queues)
+	}
 	tree, err := ezq.FindTree(v.ctx, v.client.finder, page.ID, searched...)
 	if err != nil && v.ctx.Err() == nil {
 		v.note(err)

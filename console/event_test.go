@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -50,4 +52,18 @@ func TestEvent_ThatWasNotReadSaysSo(t *testing.T) {
 	require.Contains(t, got.body, "of 1 messages it is not known what has caused them")
 	require.Contains(t, got.body, "its cause is not known: it was not read")
 	require.NotContains(t, got.body, "It has none.")
+}
+
+func TestFind_FindsAnIDWithBlanksAroundIt(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	require.NoError(t, broker.Publish("orders", newMessage("blank ", "{}")))
+	s := newSite(t, broker, console.Everything())
+	for _, id := range []string{"event-1", "event-1 ", "\tevent-1\r\n", "blank "} {
+		got := s.get("/event?id=" + url.QueryEscape(id))
+		require.Equal(t, http.StatusOK, got.StatusCode)
+		require.Contains(t, got.body, `<span class="tag waiting">`, "%q", id)
+	}
+	require.NotContains(t, s.get("/event?id=blank").body, `<span class="tag waiting">`)
+	require.Equal(t, http.StatusOK, s.serve(httptest.NewRequest(http.MethodGet, "/event?id=+", nil)).StatusCode)
 }
