@@ -267,7 +267,8 @@ func (v actionsView) done() {
 	}
 	result, ok := remembered(v.r, v.doneLink())
 	if !ok {
-		result = "What it has done is in the log of the program. This page has it for ten minutes, for the browser that has asked for it."
+		result = "Nothing is known here of such a change, nor whether there was one. For ten minutes this page says what it has done, to the browser that has asked for it. " +
+			"If there was one, it is in the log of the program."
 	}
 	v.show(http.StatusOK, "done", a.title, done{a.title, a.of(v), result, v.back()})
 }

@@ -36,7 +36,8 @@ func remembered(r *http.Request, link string) (result string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	return strings.CutPrefix(string(kept), digest(link))
+	result, ok = strings.CutPrefix(string(kept), digest(link))
+	return beginning(result, maxResult), ok // whatever else may have written the cookie
 }
 
 func digest(link string) string {

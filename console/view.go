@@ -14,8 +14,10 @@ import (
 	"github.com/ezq-go/ezq/backend"
 )
 
-// maxForm is how many bytes a form may have that is sent.
-const maxForm = 2 << 20
+const (
+	maxForm  = 2 << 20 // bytes of a form that is sent
+	maxField = 4 << 10 // bytes of a field, but for the payload of an edit: fields come to the log, and into links
+)
 
 // view is one page for one request.
 type view struct {
@@ -55,6 +57,18 @@ func (v *view) can() capabilities {
 
 // form returns a value that was sent.
 func (v *view) form(name string) string { return v.r.Form.Get(name) }
+
+// longField returns the name of a field that is too long, and how many bytes it has, or 0 if there is none.
+func (v *view) longField() (name string, size int) {
+	for name, values := range v.r.Form {
+		for _, text := range append(values, name) {
+			if len(text) > maxField && (name != "payload" || !v.r.PostForm.Has(name)) {
+				return name, len(text)
+			}
+		}
+	}
+	return "", 0
+}
 
 // show writes a page.
 func (v *view) show(status int, page, title string, data any) {
