@@ -5,11 +5,13 @@ import (
 	"errors"
 	"html"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/assert"
@@ -72,10 +74,19 @@ func (s *site) post(path string, values url.Values) reply {
 	return s.serve(r)
 }
 
+// confirmed returns values as a confirmation sends them that was asked for now.
+func confirmed(values url.Values) url.Values {
+	if action := values.Get("action"); (action == "redrive" || action == "purge") && !values.Has("row") && !values.Has("until") {
+		values = maps.Clone(values)
+		values.Set("until", time.Now().UTC().Format(time.RFC3339Nano))
+	}
+	return values
+}
+
 // do posts a change, and returns the page that says what it has done.
 func (s *site) do(values url.Values) reply {
 	s.t.Helper()
-	done := s.post("/do", values)
+	done := s.post("/do", confirmed(values))
 	require.Equal(s.t, http.StatusSeeOther, done.StatusCode, done.body)
 	return s.with(done.Cookies(), "/"+done.Header.Get("Location"))
 }

@@ -108,11 +108,14 @@ func (v deadView) letterFilter() letterFilter {
 	}
 }
 
-// selection returns what is asked for as the backend takes it. Without the right to see them, nothing is chosen by what errors say.
+// selection returns what is asked for as the backend takes it. Nothing is chosen by what may not be seen: how many there are would tell.
 func (v deadView) selection() (backend.DeadLetterSelection, error) {
 	f := v.letterFilter()
-	if f.Reason != "" && !v.rights.Payloads {
-		return backend.DeadLetterSelection{}, &backend.RefusedError{What: "the reason", Reason: "you may not see why messages have failed", Remedy: "choose by the handler or the event"}
+	switch {
+	case f.Reason != "" && !v.rights.Payloads:
+		return backend.DeadLetterSelection{}, &backend.RefusedError{What: "the reason", Reason: "you may not see why messages have failed", Remedy: "choose by the handler or the group"}
+	case f.ID+f.Row+f.Event != "" && !v.rights.Messages:
+		return backend.DeadLetterSelection{}, &backend.RefusedError{What: "the filter", Reason: "you may not see single messages, nor the names of events", Remedy: "choose by the handler or the group"}
 	}
 	return f.selection()
 }
@@ -127,13 +130,17 @@ func (v deadView) dead() {
 		v.allDead()
 		return
 	}
-	if _, _, ok := v.known(topic, ""); !ok {
+	if !isOfDeadLetters(v.view, topic) {
 		return
 	}
 	page := deadPage{Topic: topic, Filter: v.letterFilter()}
 	page.Of, _ = base(topic)
+	v.ways = []way{{link("dead", "topic", topic), "Dead letters of " + page.Of}}
 	selection, err := v.selection()
 	if v.failed(err) {
+		return
+	}
+	if _, _, ok := v.known(topic, ""); !ok {
 		return
 	}
 	sums, err := v.client.letters.CountDeadLetters(v.ctx, topic, withLimit(selection, maxSums))
@@ -155,19 +162,23 @@ func withLimit(s backend.DeadLetterSelection, limit int) backend.DeadLetterSelec
 	return s
 }
 
-// shownSums returns sums as far as they may be seen: without the right to it, those that differ only in their reasons are one.
+// shownSums returns sums as far as they may be seen: without the rights to it, those that differ only in their reasons, or in the names
+// of their events, are one.
 func (v deadView) shownSums(sums []backend.DeadLetterCount) []backend.DeadLetterCount {
 	if v.rights.Payloads {
 		return sums
 	}
 	var shown []backend.DeadLetterCount
-	at := map[[4]string]int{}
+	at := map[backend.DeadLetterCount]int{} // by the texts alone
 	for _, s := range sums {
-		key := [4]string{s.Topic, s.Group, s.Handler, s.Event}
+		s.Reason = ""
+		if !v.rights.Messages {
+			s.Event = ""
+		}
+		key := backend.DeadLetterCount{Topic: s.Topic, Group: s.Group, Handler: s.Handler, Event: s.Event, Rest: s.Rest}
 		i, known := at[key]
 		if !known {
 			at[key] = len(shown)
-			s.Reason = ""
 			shown = append(shown, s)
 			continue
 		}
@@ -233,6 +244,9 @@ func (v deadView) letter() {
 		return
 	}
 	topic := v.form("topic")
+	if !isOfDeadLetters(v.view, topic) {
+		return
+	}
 	if _, _, ok := v.known(topic, ""); !ok {
 		return
 	}

@@ -49,18 +49,21 @@ func digest(link string) string {
 type part struct {
 	text string
 	n    int
+	left bool // it says how many are left as they were
 }
 
 // told returns the parts whose numbers are not 0, or none if all are, unless it has failed with err.
-func told(err error, none string, parts ...part) (string, error) {
+func told(err error, none string, parts ...part) (result, error) {
 	var said []string
+	changed := false
 	for _, p := range parts {
 		if p.n > 0 {
 			said = append(said, fmt.Sprintf(p.text, p.n))
+			changed = changed || !p.left
 		}
 	}
 	if len(said) == 0 && err == nil {
-		return none, nil
+		return result{none, false}, nil
 	}
-	return strings.Join(said, " "), err
+	return result{strings.Join(said, " "), changed}, err
 }

@@ -145,7 +145,7 @@ func TestChange_ThatHasFailedSaysSo(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, failing{newBroker(t), &atomic.Bool{}}, console.Everything())
 	for _, change := range []url.Values{form("action", "cancel", "topic", "orders", "id", "event-1"), form("action", "purge", "topic", "orders_dead")} {
-		got := s.post("/do", change)
+		got := s.post("/do", confirmed(change))
 		require.Equal(t, http.StatusBadGateway, got.StatusCode)
 		require.Contains(t, got.body, errBackend.Error())
 	}
@@ -244,7 +244,7 @@ func TestConfirmation_SaysHowManyAndUpToWhen(t *testing.T) {
 func TestChange_IsNotRepeatedByAReload(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, newBroker(t), console.Everything(), func(c *console.Config) { c.Prefix = "/admin/ezq" })
-	done := s.post("/admin/ezq/do", form("action", "redrive", "topic", "orders_dead", "handler", "charge"))
+	done := s.post("/admin/ezq/do", confirmed(form("action", "redrive", "topic", "orders_dead", "handler", "charge")))
 	require.Equal(t, http.StatusSeeOther, done.StatusCode)
 	at, err := url.Parse("/admin/ezq/do")
 	require.NoError(t, err)

@@ -3,7 +3,6 @@ package console
 import (
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -25,7 +24,7 @@ type list[T any] struct {
 func listed[T any](v *view, all []T, names func(T) string) list[T] {
 	l := list[T]{Filter: v.form("q"), All: len(all)}
 	for _, row := range all {
-		if l.Filter == "" || strings.Contains(strings.ToLower(names(row)), strings.ToLower(l.Filter)) {
+		if contains(names(row), l.Filter) {
 			l.Rows = append(l.Rows, row)
 		}
 	}

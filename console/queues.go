@@ -13,8 +13,10 @@ import (
 // queuesView shows queues.
 type queuesView struct{ *view }
 
-// queuesPerPage is how many queues one page lists.
-const queuesPerPage = 100
+const (
+	queuesPerPage = 100
+	maxApart      = 50 // pauses that stand apart
+)
 
 // queueRow is a queue in the list.
 type queueRow struct {
@@ -48,6 +50,8 @@ type queueList struct {
 	Waiting, Dead  int
 	Oldest         time.Duration
 	PausedTopics   int
+	Apart          []backend.Paused // pauses of what has no queue
+	MoreApart      int              // those that are not shown
 }
 
 // queues shows all queues.
@@ -86,11 +90,12 @@ func (v queuesView) queueList(now *snapshot) queueList {
 			continue // it stands in the row of its topic
 		}
 		list.All++
-		if list.Filter == "" || strings.Contains(strings.ToLower(s.Topic+" "+s.Group+" "+s.Queue), strings.ToLower(list.Filter)) {
+		if contains(s.Topic+" "+s.Group+" "+s.Queue, list.Filter) {
 			matching = append(matching, s)
 		}
 	}
 	list.PausedTopics = len(now.pauses)
+	list.pausesApart(now)
 	list.Shown = len(matching)
 	list.Pages = max((len(matching)+queuesPerPage-1)/queuesPerPage, 1)
 	list.Page, _ = strconv.Atoi(v.form("p"))
@@ -106,6 +111,29 @@ func (v queuesView) queueList(now *snapshot) queueList {
 		list.Rows = append(list.Rows, v.queueRow(now, s, dead))
 	}
 	return list
+}
+
+// pausesApart adds the pauses that are in no row, as of a topic whose queue was dropped, or of one that groups take by a pattern.
+func (l *queueList) pausesApart(now *snapshot) {
+	type consumers struct{ topic, group string }
+	inRow := map[consumers]bool{}
+	for _, s := range now.states {
+		inRow[consumers{s.Topic, s.Group}], inRow[consumers{s.Topic, ""}] = true, true
+	}
+	for _, p := range now.pauses {
+		switch {
+		case inRow[consumers{p.Topic, p.Group}] || !contains(p.Topic+" "+p.Group, l.Filter):
+		case len(l.Apart) == maxApart:
+			l.MoreApart++
+		default:
+			l.Apart = append(l.Apart, p)
+		}
+	}
+}
+
+// contains reports whether a text has a filter in it, in letters of either case.
+func contains(text, filter string) bool {
+	return filter == "" || strings.Contains(strings.ToLower(text), strings.ToLower(filter))
 }
 
 // queueRow returns the row of a queue, with the dead letters of its topic, which it takes out of dead: the first row of a topic has them.

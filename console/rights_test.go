@@ -106,7 +106,7 @@ func TestChange_ChoosesNoMoreThanWasMeant(t *testing.T) {
 		rights.Payloads = false
 		s := newSite(t, broker, rights)
 		values := form(append(pairs, "action", "purge", "topic", "orders_dead")...)
-		got := s.post("/do", values)
+		got := s.post("/do", confirmed(values))
 		require.Equal(t, http.StatusBadRequest, got.StatusCode, "%v: %s", pairs, got.body)
 		left, err := broker.DeadLetters(t.Context(), "orders_dead", backend.DeadLetterSelection{})
 		require.NoError(t, err)
@@ -120,7 +120,7 @@ func TestChange_IsRefusedWithAFieldThatIsNotKnown(t *testing.T) {
 	broker := newBroker(t)
 	s := newSite(t, broker, console.Everything())
 	for _, path := range []string{"/confirm", "/do"} {
-		got := s.post(path, form("action", "purge", "topic", "orders_dead", "hander", "charge"))
+		got := s.post(path, confirmed(form("action", "purge", "topic", "orders_dead", "hander", "charge")))
 		require.Equal(t, http.StatusBadRequest, got.StatusCode, got.body)
 		require.Contains(t, got.body, `&#34;hander&#34;`)
 	}
@@ -134,7 +134,7 @@ func TestChange_IsRefusedWhereSomethingIsNotRead(t *testing.T) {
 	t.Parallel()
 	broker := newBroker(t)
 	s := newSite(t, broker, console.Everything())
-	const encoded, all = "application/x-www-form-urlencoded", "action=purge&topic=orders_dead"
+	const encoded, all = "application/x-www-form-urlencoded", "action=purge&topic=orders_dead&until=2100-01-01T00:00:00Z"
 	for name, c := range map[string]struct{ path, kind, body string }{
 		"a body that is no form":       {"/do?" + all, "application/json", `{"handler":"another"}`},
 		"a form of another kind":       {"/do?" + all, "multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"handler\"\r\n\r\nanother\r\n--x--\r\n"},
@@ -202,7 +202,7 @@ func TestRedrives_AtOnceSayWhatEachDid(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range moved {
 		group.Go(func() {
-			done := s.post("/do", form("action", "redrive", "topic", "orders_dead"))
+			done := s.post("/do", confirmed(form("action", "redrive", "topic", "orders_dead")))
 			got := s.with(done.Cookies(), "/"+done.Header.Get("Location"))
 			_, text, _ := strings.Cut(got.body, "</p><p>")
 			_, _ = fmt.Sscanf(text, "%d moved back", &moved[i])

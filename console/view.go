@@ -28,6 +28,7 @@ type view struct {
 	rights Rights
 	notes  []string  // what is missing on the page, and why
 	asOf   time.Time // of when it is, if not of now
+	ways   []way     // where to go on, if there is no page
 }
 
 // layout is what each page has.
@@ -103,10 +104,16 @@ func (v *view) showLive(status int, page, title, live string, data any) {
 }
 
 // failure is a page that says why there is no other.
-type failure struct{ Cause, Remedy string }
+type failure struct {
+	Cause, Remedy string
+	Ways          []way // before the one to the queues
+}
+
+// way is a link that leads on.
+type way struct{ To, Text string }
 
 func (v *view) fail(status int, cause, remedy string) {
-	v.show(status, "failure", http.StatusText(status), failure{cause, remedy})
+	v.show(status, "failure", http.StatusText(status), failure{cause, remedy, v.ways})
 }
 
 // failed shows an error, and reports whether there was one.

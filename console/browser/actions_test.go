@@ -172,7 +172,7 @@ func posts(c client, t *testing.T) []string {
 	return []string{
 		"action=pause&topic=orders&why=no", "action=resume&topic=orders",
 		"action=pause-schedule&schedule=nightly&why=no", "action=resume-schedule&schedule=nightly",
-		"action=redrive&topic=" + letters, "action=purge&topic=" + letters,
+		"action=redrive&until=2100-01-01T00:00:00Z&topic=" + letters, "action=purge&until=2100-01-01T00:00:00Z&topic=" + letters,
 		fmt.Sprintf("action=edit&topic=%s&row=%d&version=%s&payload=1", letters, letter.Row, letter.Version()),
 		"action=cancel&topic=orders&id=order-1", "action=stop&topic=orders&id=order-1",
 	}
