@@ -235,7 +235,8 @@ type letterPage struct {
 	Letter backend.FoundDeadLetter
 	Body   shown
 	Filter letterFilter
-	Edit   string // the payload to edit; "" if it is not to be edited
+	Edit   *editor // nil if it is not to be edited
+	NoEdit string  // why it cannot be
 }
 
 // letter shows one dead letter.
@@ -258,8 +259,11 @@ func (v deadView) letter() {
 	if v.rights.Payloads {
 		page.Body = body(letter.Payload, len(letter.Payload))
 	}
-	if v.rights.Edit && v.form("edit") != "" {
-		page.Edit = string(letter.Payload)
+	if v.rights.Edit {
+		page.Edit, page.NoEdit = newEditor(letter)
+	}
+	if v.form("edit") == "" {
+		page.Edit = nil
 	}
 	v.show(http.StatusOK, "letter", "Dead letter "+visible(letter.ID), page)
 }

@@ -140,7 +140,7 @@ func aboutEdit(v *view, c *confirmation) error {
 	if err == nil {
 		err = edit.Check()
 	}
-	payload := string(edit.Payload)
+	payload := editable(edit.Payload)
 	c.Payload = &payload
 	return err
 }

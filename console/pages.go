@@ -121,15 +121,17 @@ func rate(perMinute float64) string {
 func visible(text string) string {
 	var out strings.Builder
 	for _, c := range text {
-		switch {
-		case c == '\n' || c == '\t' || c == ' ' || unicode.IsPrint(c):
-			out.WriteRune(c)
-		default:
+		if isHidden(c) {
 			fmt.Fprintf(&out, "\\u{%X}", c)
+		} else {
+			out.WriteRune(c)
 		}
 	}
 	return out.String()
 }
+
+// isHidden reports whether a letter cannot be seen, or changes the direction of others.
+func isHidden(c rune) bool { return c != '\n' && c != '\t' && c != ' ' && !unicode.IsPrint(c) }
 
 // maxShown is how many bytes of a payload are shown.
 const maxShown = 16 << 10

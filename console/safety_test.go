@@ -125,7 +125,7 @@ func requireEscaped(t *testing.T, hostile string) {
 		"/confirm?action=redrive&topic=" + dead + "&reason=" + url.QueryEscape(mark), "/done?action=redrive&topic=" + dead + "&reason=" + url.QueryEscape(mark),
 		"/confirm?action=pause&topic=" + of + "&group=" + url.QueryEscape(mark), "/confirm?action=pause&topic=" + of + "&" + url.QueryEscape(mark) + "=1", "/confirm?action=pause-schedule&schedule=" + url.QueryEscape(mark), "/queue?topic=" + url.QueryEscape("x"+mark),
 	} {
-		got := strings.ReplaceAll(s.get(path).body, "\u202e</textarea>", "</textarea>") // a field has the payload as it is, and directions end with it
+		got := s.get(path).body
 		require.NotContains(t, got, "<zz", path)
 		require.NotContains(t, got, "\u202e<", path)
 	}
