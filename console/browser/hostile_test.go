@@ -66,12 +66,15 @@ func TestHostileText_IsShownAndDoesNothing(t *testing.T) {
 	deadLetter(t, c, "dead-3", all, ezq.Header("note", all))
 	_, err := c.Pause(t.Context(), orders, backend.Pause{By: hostile()[1], Reason: all})
 	check(t, err)
+	_, err = c.Pause(t.Context(), "dropped "+hostile()[0], backend.Pause{By: hostile()[1], Reason: all})
+	check(t, err)
 	_, err = c.Schedules().Pause(t.Context(), nightly, backend.Pause{By: hostile()[1], Reason: all})
 	check(t, err)
 	site := serve(t, c, console.Everything())
 	row := lettersOf(t, c, backend.DeadLetterSelection{ID: "dead-3"})[0].Row
 	q := url.QueryEscape(all)
 	for name, path := range map[string]string{
+		"the queues":            "/?live=off",
 		"the queue":             "/queue?topic=orders",
 		"the dead letters":      "/dead?topic=" + letters,
 		"a dead letter":         fmt.Sprintf("/letter?topic=%s&row=%d", letters, row),
@@ -98,5 +101,27 @@ func TestHostileText_IsShownAndDoesNothing(t *testing.T) {
 				t.Error(complaint)
 			}
 		})
+	}
+}
+
+// What cannot be seen in a field is an escape there, and what is sent back says the same.
+func TestEdit_OfWhatCannotBeSeenChangesNothingElse(t *testing.T) {
+	t.Parallel()
+	c := onMemory(t)
+	const item = "a\u202eb\u200b é\U000e0041"
+	letter := lettersOf(t, c, backend.DeadLetterSelection{ID: "dead-1"})[0]
+	edit := backend.DeadLetterEdit{Row: letter.Row, Version: letter.Version(), Payload: []byte(`{"item": "` + item + `"}`), By: "ben"}
+	check(t, c.EditDeadLetter(t.Context(), letters, edit))
+	b := newTab(t, serve(t, c, console.Everything()))
+	b.visit(fmt.Sprintf("/letter?topic=%s&row=%d&edit=1", letters, letter.Row))
+	if shown := ask[string](b, `document.querySelector("textarea").value`); shown != `{"item": "a\u202eb\u200b é\udb40\udc41"}` {
+		t.Errorf("the field has %q", shown)
+	}
+	b.follow("Change…")
+	b.follow("Change")
+	b.shows("It is changed")
+	found := lettersOf(t, c, backend.DeadLetterSelection{Field: "item", Equals: item})
+	if len(found) != 1 || found[0].ID != "dead-1" || found[0].Metadata[backend.EditedBy] != "ada" {
+		t.Errorf("the dead letters are %v", found)
 	}
 }
