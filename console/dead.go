@@ -135,9 +135,10 @@ func (v deadView) dead() {
 	}
 	page := deadPage{Topic: topic, Filter: v.letterFilter()}
 	page.Of, _ = base(topic)
-	v.ways = []way{{link("dead", "topic", topic), "Dead letters of " + page.Of}}
 	selection, err := v.selection()
-	if v.failed(err) {
+	if err != nil {
+		v.ways = []way{{link("dead", "topic", topic), "Dead letters of " + page.Of}}
+		v.failed(err)
 		return
 	}
 	if _, _, ok := v.known(topic, ""); !ok {

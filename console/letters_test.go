@@ -52,6 +52,17 @@ func TestLetters_AreThoseOfATopicOfDeadLetters(t *testing.T) {
 	require.Empty(t, s.log.String())
 }
 
+func TestLetters_OfATopicThatIsNotThereLeadNotToItself(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, newBroker(t), console.Everything())
+	got := s.get("/dead?topic=unknown_dead")
+	require.Equal(t, http.StatusNotFound, got.StatusCode)
+	require.NotContains(t, got.body, `href="dead?topic=unknown_dead"`)
+	got = s.get("/dead?topic=orders_dead&age=soon")
+	require.Equal(t, http.StatusBadRequest, got.StatusCode)
+	require.Contains(t, got.body, `<a href="dead?topic=orders_dead">Dead letters of orders</a>`)
+}
+
 // How many there are would tell whether there is one.
 func TestLetters_AreNotChosenByWhatMayNotBeSeen(t *testing.T) {
 	t.Parallel()

@@ -51,17 +51,17 @@ func aboutPause(v *view, c *confirmation) error {
 		}
 		c.About = append(c.About, about)
 	}
-	return aboutHeld(v, c, longerHolds)
+	return aboutHeld(v, c, "It is paused already, %s."+longerHolds)
 }
 
 // aboutResume says what it is that ends.
-func aboutResume(v *view, c *confirmation) error { return aboutHeld(v, c, "") }
+func aboutResume(v *view, c *confirmation) error { return aboutHeld(v, c, "It is paused %s.") }
 
 // longerHolds is the rule of backend.Pauser.
 const longerHolds = " Of two pauses the one that ends later holds: to make this one shorter, resume first."
 
-// aboutHeld says which pauses hold already.
-func aboutHeld(v *view, c *confirmation, rule string) error {
+// aboutHeld says which pauses hold, with these words for that of the consumers that are meant.
+func aboutHeld(v *view, c *confirmation, words string) error {
 	pauser, err := pauserOf(v)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func aboutHeld(v *view, c *confirmation, rule string) error {
 	for _, p := range held {
 		switch p.Group {
 		case group:
-			c.About = append(c.About, "It is paused already, "+heldText(p)+"."+rule)
+			c.About = append(c.About, fmt.Sprintf(words, heldText(p)))
 		case "":
 			c.About = append(c.About, "The topic is paused as a whole, "+heldText(p)+".")
 		}

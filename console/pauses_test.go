@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/console"
 	"github.com/ezq-go/ezq/ezq"
 	"github.com/ezq-go/ezq/ezq/schedule"
@@ -90,7 +91,7 @@ func TestPauses_OfWhatHasNoQueueAreListedAndResumed(t *testing.T) {
 	require.NotContains(t, s.get("/?q=gone").body, "dropped")
 	require.NotContains(t, newSite(t, broker, console.ReadOnly()).get("/").body, "Resume…")
 
-	require.Contains(t, s.get("/confirm?action=resume&group=billing&topic=gone").body, "It is paused already, until it is resumed: no queue, by ben.")
+	require.Contains(t, s.get("/confirm?action=resume&group=billing&topic=gone").body, "<p>It is paused until it is resumed: no queue, by ben.</p>")
 	require.Contains(t, s.do(form("action", "resume", "topic", "gone", "group", "billing")).body, "It is resumed.")
 	require.Contains(t, s.do(form("action", "resume", "topic", "dropped")).body, "It is resumed.")
 	require.NotContains(t, s.get("/").body, "Paused without a queue")
@@ -117,4 +118,22 @@ func TestPause_WithoutReasonIsRefusedAlsoForAGroup(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, got.StatusCode, got.body)
 	require.Contains(t, got.body, "The reason is refused: it is empty.")
 	require.Contains(t, got.body, "To go on, say why: it is shown where the pause holds.")
+}
+
+// foreign is a backend with a queue of another program.
+type foreign struct{ *memory.Broker }
+
+func (f foreign) QueueStates(ctx context.Context) ([]backend.QueueState, error) {
+	states, err := f.Broker.QueueStates(ctx)
+	return append(states, backend.QueueState{Queue: "of_others"}), err
+}
+
+func TestPause_NeedsATopic(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	s := newSite(t, foreign{broker}, console.Everything())
+	for _, action := range []string{"pause", "resume", "cancel"} {
+		require.Equal(t, http.StatusNotFound, s.post("/do", form("action", action, "why", "x")).StatusCode, action)
+	}
+	require.Empty(t, pausesOf(t, broker))
 }

@@ -234,7 +234,7 @@ func (v *view) knownTopic(topic string) bool {
 		return false
 	}
 	for _, s := range now.states {
-		if s.Topic == topic || takesByPattern(s, topic) {
+		if topic != "" && (s.Topic == topic || takesByPattern(s, topic)) {
 			return true
 		}
 	}
