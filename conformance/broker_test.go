@@ -17,7 +17,7 @@ import (
 const brokerLease = 30 * time.Second // that of the memory backend
 
 func everyPromise() conformance.Promises {
-	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true}
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true}
 }
 
 // fault is what a broker does otherwise than it should. A nil field is no fault.

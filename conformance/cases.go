@@ -6,7 +6,7 @@ import "slices"
 func Cases() []Case {
 	return slices.Concat(
 		delivery(), payload(), topics(), redelivery(), delays(), ordering(), leases(), groups(), patterns(),
-		transactions(), deadLetters(), ticks(), conditions(), storedMessages(), storedDeadLetters(), pauses(), inspection(), peeks(), lifecycle(), stopping(), hostile(), features(),
+		transactions(), deadLetters(), ticks(), conditions(), storedMessages(), storedDeadLetters(), pauses(), groupPauses(), inspection(), peeks(), lifecycle(), stopping(), hostile(), features(),
 		handling(), routerDeadLetters(), control(), stoppingRouters(),
 	)
 }

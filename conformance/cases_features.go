@@ -5,7 +5,7 @@ import "github.com/ezq-go/ezq/backend"
 func features() []Case {
 	return theme("features",
 		promise("a backend says what it promises",
-			"A publisher or a subscriber that has a Features method returns what is promised here, each time; the publisher has the methods for Selection, Pauses, DeadLetterStore and Inspection if these are promised, and else has not.",
+			"A publisher or a subscriber that has a Features method returns what is promised here, each time; the publisher has the methods for Selection, Pauses, DeadLetterStore, Inspection and GroupPauses if these are promised, and else has not.",
 			0, saysWhatItPromises),
 	)
 }
@@ -37,5 +37,7 @@ func requireMethods(h *harness, publisher any) {
 		"that the publisher is a backend.DeadLetterStore is %v, and that DeadLetterStore is promised is %v", stores, h.promises.DeadLetterStore)
 	_, inspects := publisher.(backend.Inspector)
 	h.require(inspects == h.promises.Inspection, "that the publisher is a backend.Inspector is %v, and that Inspection is promised is %v", inspects, h.promises.Inspection)
+	_, pausesGroups := publisher.(backend.GroupPauser)
+	h.require(pausesGroups == h.promises.GroupPauses, "that the publisher is a backend.GroupPauser is %v, and that GroupPauses is promised is %v", pausesGroups, h.promises.GroupPauses)
 	h.require(pauses == h.promises.Pauses, "that the publisher is a backend.Pauser is %v, and that Pauses is promised is %v", pauses, h.promises.Pauses)
 }

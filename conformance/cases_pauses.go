@@ -29,6 +29,9 @@ func pauses() []Case {
 		promise("a pause that does not say who and why is refused",
 			"Pause returns an error if it has no author or no reason, or a negative duration, and pauses nothing.",
 			needsPauses, silentPauseIsRefused),
+		promise("a client with a group pauses that group",
+			"The pause of a client that has a group stops that group alone, and says so; a client of another group does not resume it.",
+			needsPauses|needsGroups, clientPausesItsGroup),
 	)
 }
 
@@ -179,4 +182,19 @@ func silentPauseIsRefused(h *harness) {
 	}
 	p.publish(topic, "a", "b")
 	in.ackAll("a", "b")
+}
+
+func clientPausesItsGroup(h *harness) {
+	one, two, topic := connect(h, PeerConfig{Group: "one"}), connect(h, PeerConfig{Group: "two"}), h.topic()
+	one.initialize(topic)
+	two.initialize(topic)
+	paused := pauseTopic(one, topic, "ada", 0)
+	h.require(paused.Group == "one", "the pause is said to be that of the group %q", paused.Group)
+	one.publish(topic, "a")
+	first, second := one.subscribe(topic), two.subscribe(topic)
+	h.ack(second.expect("a"))
+	resumeTopic(two, topic, false)
+	first.none(2*quietPeriod, "its group is paused")
+	resumeTopic(connect(h, PeerConfig{Group: "one"}), topic, true)
+	h.ack(first.expect("a"))
 }

@@ -268,7 +268,7 @@ func TestFactory_FailingOnceFailsOneCase(t *testing.T) {
 				}
 				return openMemory(ctx)
 			}
-			results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true},
+			results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true},
 				conformance.Only(onlyPayload), conformance.Timeout(5*time.Second))
 			require.Len(t, results.Failed(), 1)
 			require.Contains(t, results.Failed()[0].Failure, "the factory")
@@ -293,7 +293,7 @@ func TestFactory_SharingPublisherIsNamed(t *testing.T) {
 		}
 		return s, nil
 	}
-	results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true},
+	results := conformance.Check(t.Context(), open, conformance.Promises{Features: everyFeature(), Durable: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true},
 		conformance.Only(onlyPayload), conformance.Parallel(1))
 	require.NotEmpty(t, results.Failed())
 	for _, r := range results.Failed() {

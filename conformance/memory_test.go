@@ -35,7 +35,7 @@ func TestMemory_KeepsItsPromisesToAttachedRouters(t *testing.T) {
 
 // memoryPromises are all but Transactions, which end with the process.
 func memoryPromises() conformance.Promises {
-	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true}
+	return conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true}
 }
 
 func aboutRouters(c conformance.Case) bool {
@@ -65,6 +65,7 @@ func TestPromises_WithoutWhatTheBackendHasFail(t *testing.T) {
 		"Pauses":          func(p *conformance.Promises) { p.Pauses = false },
 		"DeadLetterStore": func(p *conformance.Promises) { p.DeadLetterStore = false },
 		"Inspection":      func(p *conformance.Promises) { p.Inspection = false },
+		"GroupPauses":     func(p *conformance.Promises) { p.GroupPauses = false },
 	} {
 		t.Run(promise+" is not promised of a backend that has it", func(t *testing.T) {
 			t.Parallel()

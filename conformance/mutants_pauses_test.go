@@ -12,6 +12,8 @@ type pausing struct {
 	pause  func(p *process, topic string, wanted backend.Pause) (backend.Paused, error)
 	resume func(p *process, topic string) (bool, error)
 	pauses func(p *process, topic string) ([]backend.Paused, error)
+
+	pauserOf func(p *process, group string) backend.Pauser
 }
 
 // pausedAs returns the fault of a broker that pauses topics in this way.

@@ -24,7 +24,7 @@ func mutants() []mutant {
 	return slices.Concat(
 		payloadMutants(), metadataMutants(), identityMutants(), publishMutants(), topicMutants(), ackMutants(), recordMutants(),
 		delayMutants(), leaseMutants(), orderMutants(), contextMutants(), stopMutants(), lifecycleMutants(),
-		groupMutants(), patternMutants(), transactionMutants(), deadLetterMutants(), tickMutants(), conditionMutants(), selectionMutants(), letterStoreMutants(), pauseMutants(), inspectionMutants(), peekMutants(), featureMutants(),
+		groupMutants(), patternMutants(), transactionMutants(), deadLetterMutants(), tickMutants(), conditionMutants(), selectionMutants(), letterStoreMutants(), pauseMutants(), groupPauseMutants(), inspectionMutants(), peekMutants(), featureMutants(),
 	)
 }
 

@@ -22,6 +22,7 @@ const (
 	needsPauses
 	needsDeadLetterStore
 	needsInspection
+	needsGroupPauses
 )
 
 func (n need) names() (names []string) {
@@ -61,5 +62,6 @@ func promisesOf(p Promises) []promised {
 		{needsPauses, "Pauses", p.Pauses},
 		{needsDeadLetterStore, "DeadLetterStore", p.DeadLetterStore},
 		{needsInspection, "Inspection", p.Inspection},
+		{needsGroupPauses, "GroupPauses", p.GroupPauses},
 	}
 }

@@ -16,14 +16,14 @@ import (
 func TestPGMQ_KeepsItsPromises(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, openPGMQ(pgtest.Database(t)), conformance.Promises{
-		Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true,
+		Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true,
 	})
 }
 
 func TestPGMQ_KeepsItsPromisesToAttachedRouters(t *testing.T) {
 	t.Parallel()
 	conformance.Run(t, openPGMQ(pgtest.Database(t)), conformance.Promises{
-		Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true,
+		Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true,
 	}, conformance.Attached(), conformance.Only(aboutRouters))
 }
 

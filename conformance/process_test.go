@@ -103,6 +103,13 @@ func (p *process) Pauses(ctx context.Context, topic string) ([]backend.Paused, e
 	return p.backend.Pauses(ctx, topic)
 }
 
+func (p *process) PauserOf(group string) backend.Pauser {
+	if f := p.fault.pauserOf; f != nil {
+		return f(p, group)
+	}
+	return p.backend.PauserOf(group)
+}
+
 func (p *process) DeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
 	if f := p.fault.list; f != nil {
 		return f(p, from, s)

@@ -72,7 +72,7 @@ type Tx struct {
 }
 
 // Promises is what a backend is held to. What it says itself must be the same: with its Features
-// method, if it has one, and with the methods that it has for Selection, Pauses, DeadLetterStore and Inspection.
+// method, if it has one, and with the methods that it has for Selection, Pauses, DeadLetterStore, Inspection and GroupPauses.
 type Promises struct {
 	// Features is what the backend's own Features method says, if it has one.
 	backend.Features
@@ -103,6 +103,9 @@ type Promises struct {
 
 	// Inspection: the publisher is a [backend.Inspector].
 	Inspection bool
+
+	// GroupPauses: the publisher is a [backend.GroupPauser]. It is for backends that promise Pauses and Groups.
+	GroupPauses bool
 }
 
 // cover reports whether all that a case needs is promised.

@@ -25,7 +25,7 @@ func everyFeature() backend.Features {
 func memoryBackend() Backend {
 	return Backend{
 		Name: "memory", Mode: "leases of a second", Module: "github.com/ezq-go/ezq", Ours: true,
-		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true},
+		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true},
 		Timeout:  time.Minute,
 		Start: func(context.Context, Services) (conformance.Open, func() error, error) {
 			return openMemory, nothing, nil

@@ -18,7 +18,7 @@ func pgmqBackend(mode string, install installer, syncAck bool) Backend {
 	pooled := mode == "behind PgBouncer"
 	return Backend{
 		Name: "PGMQ", Mode: mode, Module: "github.com/ezq-go/ezq", Ours: true,
-		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true},
+		Promises: conformance.Promises{Features: everyFeature(), Durable: true, Groups: true, Patterns: true, Transactions: true, Selection: true, Pauses: true, DeadLetterStore: true, Inspection: true, GroupPauses: true},
 		Timeout:  2 * time.Minute,
 		Start: func(ctx context.Context, services Services) (conformance.Open, func() error, error) {
 			database, stop, err := createDatabase(ctx, services)
