@@ -25,8 +25,8 @@ func newDev(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dev [-- command…]", Short: "Start a private PostgreSQL with PGMQ, and take it away at the end",
 		Long: `dev starts a PostgreSQL with PGMQ, and what ezq adds to it, on a free port of this machine. It prints the URL, and goes on
-until Ctrl-C; or it runs a command with that URL in EZQ_DATABASE_URL, and ends with it. The server and its data are
-gone then. If dev is killed, the next one removes what it has left.
+until Ctrl-C; or it runs a command with that URL in EZQ_DATABASE_URL, and ends with it, with its exit code. The server and
+its data are gone then. If dev is killed, the next one removes what it has left.
 
 PostgreSQL is the one that is installed, in the usual places or in EZQ_POSTGRES_BIN; else its programs from npm; else a
 container of Docker. As root it runs in the name of the user postgres.
@@ -97,7 +97,30 @@ func runWith(ctx context.Context, s *session, address string, args []string) err
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = endTimeout
 	if err := command.Run(); err != nil {
-		return fmt.Errorf("%s: %w", args[0], err)
+		return &childError{name: args[0], err: err}
 	}
 	return nil
+}
+
+// childError is why a command that was run has failed.
+type childError struct {
+	name string
+	err  error
+}
+
+func (e *childError) Error() string { return e.name + ": " + e.err.Error() }
+
+func (e *childError) Unwrap() error { return e.err }
+
+// code is the exit code of the command, as a shell has it: 128 and the number of the signal that ended it, 127 if there
+// is no such command.
+func (e *childError) code() int {
+	exit, ok := errors.AsType[*exec.ExitError](e.err)
+	if !ok {
+		return 127
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return exit.ExitCode()
 }

@@ -89,6 +89,19 @@ func TestDev_RunsACommandAndLeavesNothing(t *testing.T) {
 	require.False(t, answers(t, lines[0]))
 }
 
+func TestDev_ExitsAsItsCommandDoes(t *testing.T) {
+	t.Parallel()
+	dir := devDirectory(t)
+	for command, want := range map[string]int{"exit 7": 7, "kill -9 $$": 128 + 9, "exec /nowhere/program": 127} {
+		code, _, errOut := outputOn(t, nil, "", devArgs(t, dir, "sh", "-c", command)...)
+		require.Equal(t, want, code, errOut)
+		require.Contains(t, errOut, "ezq: sh: ")
+	}
+	code, _, errOut := outputOn(t, nil, "", devArgs(t, dir, "/nowhere/program")...)
+	require.Equal(t, 127, code, errOut)
+	require.Contains(t, errOut, "ezq: /nowhere/program: ")
+}
+
 func TestDev_EndsWithCtrlC(t *testing.T) {
 	t.Parallel()
 	command, address := startDev(t, devDirectory(t))
