@@ -1,6 +1,7 @@
 package pgmq_test
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,34 @@ func TestQueueStates_TellOfEachQueue(t *testing.T) {
 		require.NoError(t, err)
 		return states[1].Added == 5 && states[1].Removed == 3
 	})
+}
+
+// statedQueues may be more than the gate has time for: go test -v -run TestQueueStates_OfMany ./backend/pgmq -states.queues=1000.
+var statedQueues = flag.Int("states.queues", 110, "how many queues TestQueueStates_OfManyQueuesMissNone has")
+
+// Many are looked at in several statements.
+func TestQueueStates_OfManyQueuesMissNone(t *testing.T) {
+	t.Parallel()
+	database := pgtest.Database(t)
+	client, pool := openAt(t, database, pgmq.Config{}), pgtest.Pool(t, database)
+	for from := 0; from < *statedQueues; from += 100 { // locks of one transaction are limited
+		execute(t, pool, fmt.Sprintf("select pgmq.create('n' || i) from generate_series(%d, %d) as i", from, min(from+99, *statedQueues-1)))
+	}
+	execute(t, pool, fmt.Sprintf("do $$ begin for i in 0..%d loop execute format("+
+		"'insert into pgmq.q_n%%s (vt, message) select now(), ''{}'' from generate_series(1, %%s)', i, i %% 7); end loop; end $$", *statedQueues-1))
+	for _, look := range []string{"the first", "the second"} { // which knows that the tables are trusted
+		start := time.Now()
+		states, err := client.QueueStates(t.Context())
+		require.NoError(t, err)
+		t.Log(look, "took", time.Since(start).Round(time.Millisecond))
+		require.Len(t, states, *statedQueues)
+		for _, s := range states {
+			var n int
+			_, err := fmt.Sscanf(s.Topic, "n%d", &n)
+			require.NoError(t, err)
+			require.Equal(t, n%7, s.Waiting, s.Topic)
+		}
+	}
 }
 
 // The queue of the schedules is no topic: nothing can be published to it, nor found in it.
