@@ -46,7 +46,9 @@ func TestDeadLetters_VeryManyAreShownInPages(t *testing.T) {
 	fill(t, c)
 	pgtest.Exec(t, pgtest.Pool(t, database), fmt.Sprintf(`
 		insert into pgmq.q_orders_dead (vt, enqueued_at, read_ct, message, headers)
-		select vt, enqueued_at, read_ct, message, headers from pgmq.q_orders_dead cross join generate_series(1, %d) where msg_id = 1`, *manyLetters))
+		select vt, enqueued_at, read_ct, message, jsonb_set(headers, '{ezq_uuid}', to_jsonb('copy-' || n))
+		from pgmq.q_orders_dead cross join generate_series(1, %d) as n where msg_id = 1`, *manyLetters))
+	pgtest.Exec(t, pgtest.Pool(t, database), `create index "ezq_id_q_orders_dead" on pgmq.q_orders_dead using hash ((headers->'ezq_uuid'::text))`)
 	b := newTab(t, serve(t, c, console.Everything()))
 	b.visit("/dead?topic=" + letters)
 	b.shows("card # has expired", "there is no address")
