@@ -340,6 +340,7 @@ func (c *claimer) trial(ctx context.Context, lease time.Duration) trial {
 // suspicious ones to their examination, and releases the others, if there are more. Those that there was no time
 // for are released, too, with all that comes after the first of them.
 func (c *claimer) separate(ctx context.Context, leased []Row, limit int, lease time.Duration) (leases []subscription.Lease, more bool) {
+	c.screening.extend(c.examination.suspects.lastBad())
 	if len(leased) == 0 {
 		c.screening.recordResult(0, 0, 0)
 		return nil, false

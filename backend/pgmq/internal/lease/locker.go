@@ -50,11 +50,11 @@ func (l *locker) lock(ctx context.Context, limit int, lease time.Duration) (lock
 		subject: fault.Subject{Op: "settle", Topic: l.queue.topic, Queue: l.queue.name}, sql: l.queue.sql(), conn: conn,
 		unleasable: &l.claims.unleasable, release: func() { conn.Release(); release() },
 	}
-	claim, err = l.lockRows(ctx, conn, limit, lease)
+	claim, claimFirst, err := l.lockRows(ctx, conn, limit, lease)
 	if err == nil && len(claim.Leases) == 0 && !conn.Conn().IsClosed() {
 		_, err = conn.Exec(ctx, "rollback")
 	}
-	if l.claims.screening.active && err == nil {
+	if claimFirst && err == nil {
 		b.release()
 		return nil, claim, false, nil
 	}
@@ -85,10 +85,10 @@ func (l *locker) acquireSlot() (release func(), ok bool) {
 	}
 }
 
-// lockRows begins a transaction in which up to limit messages are locked. The rows that are
-// too large to be read, and those that say what only ezq may, it leaves to a claim that screens
-// them; it then locks nothing.
-func (l *locker) lockRows(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, err error) {
+// lockRows begins a transaction in which up to limit messages are locked. If some say what only ezq may, or cannot be
+// read, it locks nothing, and they are to be claimed first: a claim removes what is forged, and screens them if they
+// cannot be read.
+func (l *locker) lockRows(ctx context.Context, conn *pgxpool.Conn, limit int, lease time.Duration) (claim subscription.Claim, claimFirst bool, err error) {
 	var result readResult
 	batch := transact.New()
 	idle := min(lease.Milliseconds(), math.MaxInt32) // PostgreSQL takes no more
@@ -109,9 +109,9 @@ func (l *locker) lockRows(ctx context.Context, conn *pgxpool.Conn, limit int, le
 	defer stop()
 	if err := conn.SendBatch(limited, &batch.Batch).Close(); err != nil {
 		if l.claims.screening.recordFailure(err, reading) && ctx.Err() == nil {
-			return subscription.Claim{}, nil
+			return subscription.Claim{}, true, nil
 		}
-		return subscription.Claim{}, err
+		return subscription.Claim{}, false, err
 	}
 	claim.Leases = result.leases
 	l.claims.signalled, l.claims.idle = false, len(claim.Leases) == 0
@@ -121,9 +121,11 @@ func (l *locker) lockRows(ctx context.Context, conn *pgxpool.Conn, limit int, le
 	if len(result.surplus) > 0 {
 		claim.Next = 0 // when this lock ends, they are there again
 	}
-	if len(result.tooLarge)+len(result.forged) > 0 {
+	if len(result.tooLarge) > 0 {
 		l.claims.screening.activate()
-		return subscription.Claim{}, nil
 	}
-	return claim, nil
+	if len(result.tooLarge)+len(result.forged) > 0 {
+		return subscription.Claim{}, true, nil
+	}
+	return claim, false, nil
 }

@@ -93,6 +93,7 @@ func TestScreening_GivesSlowServerMoreTime(t *testing.T) {
 		s.recordResult(10, 0, 0)
 		require.False(t, s.active, "no message was to blame")
 	}
+	require.True(t, s.recordFailure(slow, true))
 	s.recordResult(10, 6, 0)
 	require.True(t, s.active, "there may be more")
 	require.Equal(t, minClaimTimeout, s.claimTimeout())

@@ -27,7 +27,9 @@ const (
 	// and as long how to read them.
 	screenTimeout = 500 * time.Millisecond
 
-	// screeningPeriod is for how long messages are screened after the last one that was suspicious.
+	// screeningPeriod is for how long messages are screened after something has failed, if some were suspicious then,
+	// and after the last one that was found to be unreadable, or slow. Those that are suspicious in the meantime have it
+	// last no longer: large messages are, and most of them are good.
 	// PostgreSQL does not stop while it writes one out, which takes seconds for a gigabyte:
 	// if such messages were published one at a time, each claim would take that long.
 	screeningPeriod = time.Minute
@@ -59,6 +61,7 @@ type screening struct {
 	batchLimit  int       // how many to screen at a time at least; 0: as many as are asked for
 	limited     bool      // it is that many at most
 	activeUntil time.Time // until when to go on
+	failed      bool      // since messages were last screened
 	slow        bool      // the last lease took half of its time
 
 	refused    refusedRows
@@ -119,7 +122,7 @@ func (s *screening) recordFailure(err error, reading bool) bool {
 	if !givenUp && (!reading || !fault.IsUnreadable(err) && !fault.IsDoubtful(err)) {
 		return false
 	}
-	s.active, s.timedOut = true, s.timedOut || givenUp || fault.IsCode(err, "57014")
+	s.active, s.failed, s.timedOut = true, true, s.timedOut || givenUp || fault.IsCode(err, "57014")
 	if end := time.Now().Add(lockedFor); givenUp && end.After(s.activeUntil) {
 		s.activeUntil = end
 	}
@@ -131,7 +134,14 @@ func (s *screening) recordFailure(err error, reading bool) bool {
 func isGivenUp(err error) bool { return errors.Is(err, context.DeadlineExceeded) }
 
 // activate is for messages that only a claim can do something about.
-func (s *screening) activate() { s.active = true }
+func (s *screening) activate() { s.active, s.failed = true, true }
+
+// extend has messages screened until a period after one was found to be bad.
+func (s *screening) extend(bad time.Time) {
+	if end := bad.Add(screeningPeriod); end.After(s.activeUntil) {
+		s.activeUntil = end
+	}
+}
 
 // limitFor is how many messages to screen, if limit are asked for.
 func (s *screening) limitFor(limit int) int {
@@ -145,12 +155,15 @@ func (s *screening) limitFor(limit int) int {
 // many there was no time.
 func (s *screening) recordResult(all, suspicious, untried int) {
 	switch {
+	case suspicious > 0 && s.failed:
+		s.extend(time.Now())
+		s.timeout = minClaimTimeout
 	case suspicious > 0:
-		s.timeout, s.activeUntil = minClaimTimeout, time.Now().Add(screeningPeriod)
+		s.timeout = minClaimTimeout
 	case s.timedOut && !s.limited:
 		s.timeout = min(2*s.claimTimeout(), maxClaimTimeout)
 	}
-	s.timedOut = false
+	s.timedOut, s.failed = false, false
 	switch {
 	case untried > 0:
 		s.batchLimit, s.limited = max(all/4, 1), true

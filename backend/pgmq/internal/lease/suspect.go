@@ -21,6 +21,9 @@ type suspect struct {
 // isUncertain reports whether it is not known that the message cannot be read.
 func (s suspect) isUncertain() bool { return s.cause == nil }
 
+// isBad reports whether it is known that the message cannot be read, or takes long.
+func (s suspect) isBad() bool { return s.cause != nil || s.slow }
+
 // isLate reports whether there is no time to read the message before its lease ends.
 func (s suspect) isLate() bool { return time.Until(s.until) < s.lease/4 }
 

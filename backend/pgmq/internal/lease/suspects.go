@@ -22,6 +22,7 @@ type suspects struct {
 	batchLimit         int               // how many to size together, if not maxExamineBatch
 	singleNext         bool              // one that was sized is to be looked at next
 	deferred           map[int64]suspect // postponed ones, by their ids
+	bad                time.Time         // when one was last known to be unreadable, or slow
 	changed            chan struct{}     // holds a token when there is more to look at, or less that is ready
 }
 
@@ -242,6 +243,16 @@ func (q *suspects) requeue(some ...suspect) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = append(q.waiting, some...)
+	if slices.ContainsFunc(some, suspect.isBad) {
+		q.bad = time.Now()
+	}
+}
+
+// lastBad returns when one was last known to be unreadable, or slow.
+func (q *suspects) lastBad() time.Time {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bad
 }
 
 // takeWaiting removes what waits, and returns it.

@@ -212,6 +212,34 @@ func TestScreening_NarrowsWhenOutOfTime(t *testing.T) {
 	require.Equal(t, 100, s.limitFor(100))
 }
 
+// Large messages are suspicious, and most are good: they do not have their queue screened for ever.
+func TestScreening_LastsForNoMoreThanBadMessages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var s screening
+		q := newSuspects()
+		s.activate()
+		for range 2 {
+			for range 6 {
+				s.recordResult(10, 3, 0)
+				require.True(t, s.active)
+				time.Sleep(10 * time.Second)
+				q.requeue(suspect{sized: true})
+				s.extend(q.lastBad())
+			}
+			q.requeue(suspect{slow: true})
+			s.extend(q.lastBad())
+		}
+		for range 6 {
+			s.recordResult(10, 3, 0)
+			require.True(t, s.active)
+			time.Sleep(10 * time.Second)
+		}
+		s.recordResult(10, 3, 0)
+		require.False(t, s.active)
+	})
+}
+
 // Parts come in any order, and each has given up what there was no room for in itself.
 func TestClaim_KeepsFirstMessagesThatFit(t *testing.T) {
 	t.Parallel()
