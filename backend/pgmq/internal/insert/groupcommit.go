@@ -19,7 +19,7 @@ import (
 // A lone publisher therefore pays nothing. A call that would make the statement
 // large does not wait: it writes those that wait, beside the other writers. Then
 // the bytes cost more than the commit. Each caller gets the result of its own
-// messages: if a shared statement is refused, each call is tried on its own.
+// messages: if a shared statement is refused, by PostgreSQL or before, each call is tried on its own.
 type GroupCommit struct {
 	mu     sync.Mutex
 	topics map[string]*topicQueue // by topic
@@ -139,7 +139,7 @@ func (g *GroupCommit) writeShared(q *topicQueue, leader *request, write writeFun
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(leader.ctx), Timeout)
 	defer cancel()
 	err := write(ctx, all)
-	if sent := (*SendError)(nil); errors.As(err, &sent) && fault.PublishOutcome(sent.Cause) == fault.ErrRejected { //nolint:errorlint // it returns the sentinel itself
+	if mayBeOfOne(err) {
 		for _, r := range requests {
 			r.result <- write(r.ctx, r.batch)
 		}
@@ -149,6 +149,15 @@ func (g *GroupCommit) writeShared(q *topicQueue, leader *request, write writeFun
 		}
 	}
 	return <-leader.result
+}
+
+// mayBeOfOne reports whether err, with which certainly nothing was stored, may be due to one of several calls: PostgreSQL
+// refuses a row, or what was to be sent was refused before, as an ID is that only its queue shows to be a bad one.
+func mayBeOfOne(err error) bool {
+	if _, refused := errors.AsType[*fault.Error](err); refused {
+		return true
+	}
+	return fault.PublishOutcome(err) == fault.ErrRejected //nolint:errorlint // it returns the sentinel itself
 }
 
 // takeFitting removes from q what fits into a statement with leader.

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend/pgmq/internal/bounded"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 )
 
 // recordingWriter is a writer that takes a second for each statement.
@@ -36,7 +37,7 @@ func (r *recordingWriter) write(ctx context.Context, batch Batch) error {
 	r.statements = append(r.statements, batch.Messages)
 	if r.fail != nil {
 		if err := r.fail(batch.Messages); err != nil {
-			return &SendError{err}
+			return err
 		}
 	}
 	return nil
@@ -122,38 +123,47 @@ func TestGroupCommit_RunsLargePublishesIndependently(t *testing.T) {
 
 func TestGroupCommit_IsolatesRefusedMessage(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		refused := &pgconn.PgError{Severity: "ERROR", Code: "22P05"}
-		log := recordingWriter{fail: func(messages []string) error {
-			if slices.Contains(messages, "bad") {
-				return refused
-			}
-			return nil
-		}}
-		commits := NewGroupCommit()
-		var calls sync.WaitGroup
-		var stored, failed atomic.Int32
-		for _, message := range []string{"first", "good", "bad", "good"} {
-			calls.Go(func() {
-				if err := commits.Write(t.Context(), "q", oneRow(message), log.write); errors.Is(err, refused) {
-					failed.Add(1)
-				} else {
-					stored.Add(1)
+	byPostgreSQL := &pgconn.PgError{Severity: "ERROR", Code: "22P05"}
+	for name, refused := range map[string]error{
+		"by PostgreSQL":                     &SendError{byPostgreSQL},
+		"by PostgreSQL, and is rolled back": byPostgreSQL,
+		"before it is sent":                 &fault.Error{Kind: fault.ErrInvalidMessage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				log := recordingWriter{fail: func(messages []string) error {
+					if slices.Contains(messages, "bad") {
+						return refused
+					}
+					return nil
+				}}
+				commits := NewGroupCommit()
+				var calls sync.WaitGroup
+				var stored, failed atomic.Int32
+				for _, message := range []string{"first", "good", "bad", "good"} {
+					calls.Go(func() {
+						if err := commits.Write(t.Context(), "q", oneRow(message), log.write); errors.Is(err, refused) {
+							failed.Add(1)
+						} else {
+							stored.Add(1)
+						}
+					})
+					synctest.Wait()
 				}
+				calls.Wait()
+				require.EqualValues(t, 3, stored.Load())
+				require.EqualValues(t, 1, failed.Load())
 			})
-			synctest.Wait()
-		}
-		calls.Wait()
-		require.EqualValues(t, 3, stored.Load())
-		require.EqualValues(t, 1, failed.Load())
-	})
+		})
+	}
 }
 
 func TestGroupCommit_LostAnswerConcernsWholeStatement(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lost := errors.New("connection reset")
-		log := recordingWriter{fail: func([]string) error { return lost }}
+		log := recordingWriter{fail: func([]string) error { return &SendError{lost} }}
 		commits := NewGroupCommit()
 		var calls sync.WaitGroup
 		for range 3 {
