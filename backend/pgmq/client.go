@@ -288,18 +288,18 @@ func (c *Client) PurgeQueue(ctx context.Context, topic string) (deleted int, err
 // no lease, and stops at 100,000 rows, and each statement of it after 10 seconds: rows that take long to read are left out then. The
 // Err of a message that is no dead letter matches [ErrStrays]. The role needs SELECT on the dead-letter queue.
 //
-// A list ends, with a [backend.TruncatedError], when it has 128 MiB of payloads and metadata. One dead letter with more than 64 MiB
-// of them, as JSON, has an Err that matches [ErrTooLarge], and no Payload. [Client.DeadLetterHeads] needs little memory, and
-// [Client.ReadDeadLetter] reads a single one.
+// A list ends, with a [backend.TruncatedError], when it takes 128 MiB of memory. One dead letter with more than 64 MiB, as JSON, or
+// with larger headers than consumers take, has an Err that matches [ErrTooLarge], and no Payload and Metadata.
+// [Client.DeadLetterHeads] needs little memory, and [Client.ReadDeadLetter] reads a single one.
 func (c *Client) DeadLetters(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
 	return c.letters.list(ctx, from, s, listedDeadLetter(c.letters.maxListed))
 }
 
 // DeadLetterHeads returns what DeadLetters does, without the Payload and the Metadata,
 // and with at most 2049 characters of each text. Each dead letter takes some
-// kilobytes, whatever it contains.
+// kilobytes, whatever it contains, and the list ends at 128 MiB too.
 func (c *Client) DeadLetterHeads(ctx context.Context, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
-	return c.letters.list(ctx, from, s, headOfDeadLetter())
+	return c.letters.list(ctx, from, s, headOfDeadLetter(c.letters.maxListed))
 }
 
 // ReadDeadLetter returns the message in this Row of a dead-letter topic. If it is not there any

@@ -45,7 +45,7 @@ func (e *deadLetterEdit) run(ctx context.Context, tx pgx.Tx) error {
 	if !due {
 		return &backend.EditConflictError{Row: e.Row, Busy: true}
 	}
-	found, err := limitedDeadLetter(maxEdited, 0).readIn(ctx, tx, e.queue, e.Row)
+	found, err := limitedDeadLetter(maxEdited, maxEdited, 0).readIn(ctx, tx, e.queue, e.Row)
 	switch {
 	case err != nil:
 		return err

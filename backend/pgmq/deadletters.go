@@ -28,7 +28,7 @@ type deadLetterDetail struct {
 	columns string
 	also    string // what they are read from beside the table
 	scan    func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error)
-	most    int // bytes of payloads and metadata after which a list ends
+	most    int // bytes of memory after which a list ends
 }
 
 func fullDeadLetter() deadLetterDetail {
@@ -43,41 +43,45 @@ func fullDeadLetter() deadLetterDetail {
 	}
 }
 
-// limitedDeadLetter is fullDeadLetter for messages of up to limit bytes. Of a larger one, it reads the beginning.
-func limitedDeadLetter(limit, beginning int) deadLetterDetail {
+// limitedDeadLetter is fullDeadLetter for messages of up to limit bytes, of which headers are those of the headers. Of a
+// larger one, it reads the beginning.
+func limitedDeadLetter(limit, headers, beginning int) deadLetterDetail {
 	full := fullDeadLetter()
 	if limit <= 0 {
 		return full
 	}
 	// PostgreSQL writes them out once, and sends what is asked for.
 	full.also = ", lateral (select message::text as body, headers::text as head offset 0) as written," +
-		" lateral (select coalesce(pg_catalog.octet_length(body), 0)::bigint + coalesce(pg_catalog.octet_length(head), 0)::bigint as size) as measured"
-	within := fmt.Sprintf("case when size <= %d then ", limit)
-	full.columns = strings.NewReplacer("message::text", within+"body end", "headers::text", within+"head end").Replace(full.columns) +
-		fmt.Sprintf(", size, case when size > %[1]d then pg_catalog.left(coalesce(body, ''), %[2]d) end", limit, beginning)
+		" lateral (select coalesce(pg_catalog.octet_length(body), 0)::bigint as body_size, coalesce(pg_catalog.octet_length(head), 0)::bigint as head_size) as measured"
+	within := fmt.Sprintf("body_size + head_size <= %d and head_size <= %d", limit, headers)
+	texts := strings.NewReplacer("message::text", "case when "+within+" then body end", "headers::text", "case when "+within+" then head end")
+	full.columns = texts.Replace(full.columns) + fmt.Sprintf(", body_size, head_size, case when %s then null else pg_catalog.left(coalesce(body, ''), %d) end", within, beginning)
 	full.scan = func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
 		var head deadLetterHead
 		var stored lease.Row
-		var size int64
+		var bodySize, headSize int64
 		var beginning *string
-		err := r.Scan(append(head.fields(), &stored.Message, &stored.Headers, &size, &beginning)...)
-		if beginning != nil {
-			found := head.found(queue)
-			found.Payload, found.Err = []byte(*beginning), tooLargeToShow(size, limit)
-			return found, err
+		err := r.Scan(append(head.fields(), &stored.Message, &stored.Headers, &bodySize, &headSize, &beginning)...)
+		if beginning == nil {
+			return head.with(stored, queue), err
 		}
-		return head.with(stored, queue), err
+		found := head.found(queue)
+		found.Payload, found.Err = []byte(*beginning), tooLargeToShow(bodySize+headSize, limit)
+		if headSize > int64(headers) {
+			found.Err = headersTooLargeToShow(headSize, headers)
+		}
+		return found, err
 	}
 	return full
 }
 
-// maxListed is how many bytes the payloads and metadata have that are listed at once.
+// maxListed is how many bytes of memory the dead letters take that are listed at once.
 const maxListed = 128 << 20
 
 // listedDeadLetter is limitedDeadLetter for those that are listed, up to most bytes. Of one that has more than half of that,
-// the head is listed.
+// or larger headers than consumers take, the head is listed.
 func listedDeadLetter(most int) deadLetterDetail {
-	limited := limitedDeadLetter(most/2, 0)
+	limited := limitedDeadLetter(most/2, codec.MaxHeaders, 0)
 	limited.most = most
 	return limited
 }
@@ -89,8 +93,15 @@ func tooLargeToShow(size int64, limit int) error {
 	}
 }
 
-func headOfDeadLetter() deadLetterDetail {
-	return deadLetterDetail{columns: headColumns(), scan: func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
+func headersTooLargeToShow(size int64, limit int) error {
+	return &Error{
+		Op: "read a dead letter", Kind: ErrTooLarge, Cause: fmt.Errorf("its headers have %d bytes, and consumers take %d", size, limit),
+		Remedy: "read it alone, with ReadDeadLetter",
+	}
+}
+
+func headOfDeadLetter(most int) deadLetterDetail {
+	return deadLetterDetail{most: most, columns: headColumns(), scan: func(r pgx.CollectableRow, queue string) (backend.FoundDeadLetter, error) {
 		var head deadLetterHead
 		err := r.Scan(head.fields()...)
 		return head.found(queue), err
@@ -193,7 +204,7 @@ func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue s
 				return err
 			}
 			found = append(found, one)
-			if size += sizeOf(one); size > d.most && len(found) < len(ids) {
+			if size += memoryOf(one); size > d.most && len(found) < len(ids) {
 				more = true
 				stop()
 				return nil
@@ -207,9 +218,14 @@ func (d deadLetterDetail) query(ctx context.Context, pool *pgxpool.Pool, queue s
 	return found, more, err
 }
 
-// sizeOf returns how many bytes a dead letter has that its head has not.
-func sizeOf(d backend.FoundDeadLetter) int {
-	size := len(d.Payload)
+// memoryOf returns about how many bytes of memory a dead letter takes: short headers take more for what they are than for
+// what they say.
+func memoryOf(d backend.FoundDeadLetter) int {
+	const itself = 256
+	size := itself + cap(d.Payload) + (&codec.Headers{Metadata: d.Metadata}).Memory()
+	for _, text := range [...]string{d.ID, d.Topic, d.Group, d.Handler, d.Event, d.Reason, d.PublishedTo} {
+		size += len(text)
+	}
 	for name, value := range d.Metadata {
 		size += len(name) + len(value)
 	}
@@ -264,7 +280,7 @@ func (d deadLetterDetail) listSingly(ctx context.Context, pool *pgxpool.Pool, qu
 			return nil, false, err
 		}
 		deadLetters = append(deadLetters, deadLetter)
-		size += sizeOf(deadLetter)
+		size += memoryOf(deadLetter)
 	}
 	return deadLetters, false, nil
 }

@@ -23,7 +23,7 @@ type deadLetterStore struct {
 	publisher *Publisher
 	maxRows   int           // that a list or a count looks at
 	timeout   time.Duration // of a statement that looks
-	maxListed int           // bytes of payloads and metadata
+	maxListed int           // bytes of memory that a list takes
 }
 
 func newDeadLetterStore(publisher *Publisher) *deadLetterStore {
@@ -75,8 +75,8 @@ func (d *deadLetterStore) list(ctx context.Context, from string, s backend.DeadL
 		found, more, err = detail.list(ctx, d.publisher.pool, look.queue, ids)
 		if more {
 			leftOut = &backend.TruncatedError{
-				Tables: []string{queuename.Table(look.queue)}, Reason: fmt.Sprintf("the list ends where it has %d KiB of payloads and metadata", detail.most>>10),
-				Remedy: fmt.Sprintf("go on with After: %d, or list their heads", found[len(found)-1].Row),
+				Tables: []string{queuename.Table(look.queue)}, Reason: fmt.Sprintf("the list ends where it takes %d KiB of memory", detail.most>>10),
+				Remedy: fmt.Sprintf("go on with After: %d", found[len(found)-1].Row),
 			}
 		}
 	}
@@ -194,6 +194,6 @@ func (d *deadLetterStore) readOne(ctx context.Context, from string, row int64, l
 	if err != nil {
 		return backend.FoundDeadLetter{}, fault.Classify(op, from, err)
 	}
-	found, err := limitedDeadLetter(limit, limit).read(ctx, d.publisher.pool, queue, row)
+	found, err := limitedDeadLetter(limit, limit, limit).read(ctx, d.publisher.pool, queue, row)
 	return found, deadLetterError(ctx, d.publisher.pool, op, from, err)
 }
