@@ -408,7 +408,7 @@ func (c *Client) Pauses(ctx context.Context, topic string) ([]backend.Paused, er
 func (c *Client) PauserOf(group string) backend.Pauser { return c.pauses.of(group) }
 
 // Schedules implements [backend.Scheduler]. The role needs SELECT (msg_id, message) on pgmq.q_ezq_schedules, and to
-// pause and resume UPDATE (message). If there are more than 10,000, the first ones come with a [*backend.TruncatedError].
+// pause and resume UPDATE (message). More than 10,000, and messages that take long to read, are left out with a [*backend.TruncatedError].
 func (c *Client) Schedules() backend.Schedules { return schedules{c.publisher} }
 
 // Check looks for what endangers the queues of the database: what slows them down, stops them, or loses

@@ -14,9 +14,9 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -27,8 +27,17 @@ var (
 	pauseScheduleSQL string
 )
 
-// maxSchedules is how many schedules one call lists.
-const maxSchedules = 10_000
+const (
+	// maxSchedules is how many schedules one call lists.
+	maxSchedules = 10_000
+
+	// maxStoredSchedule is how many bytes the message of a schedule may have, as PostgreSQL stores it: with its name and a
+	// pause it has half of that.
+	maxStoredSchedule = 8 << 10
+
+	// listSchedulesTimeout is how long a statement looks at schedules.
+	listSchedulesTimeout = 3 * time.Second
+)
 
 var _ backend.Scheduler = (*Client)(nil)
 
@@ -36,11 +45,18 @@ var _ backend.Scheduler = (*Client)(nil)
 type schedules struct{ publisher *Publisher }
 
 func (s schedules) List(ctx context.Context) ([]backend.ScheduleState, error) {
-	var found []schedulePosition
 	err := s.check(ctx)
+	var all []backend.ScheduleState
+	var leftOut error
 	if err == nil {
-		sql := strings.ReplaceAll(inSchedules(listSchedulesSQL), "{most}", strconv.Itoa(codec.MaxStoredHeaders))
-		found, err = transact.Collect(ctx, s.publisher.pool, pgx.RowToStructByPos[schedulePosition], sql, maxSchedules+1)
+		all, err = s.listThose(ctx, fmt.Sprintf("pg_catalog.pg_column_size(message) <= %d", maxStoredSchedule))
+	}
+	if fault.IsCode(err, "57014") && ctx.Err() == nil { // query_canceled
+		all, err = s.listThose(ctx, statement.IsReadFast("message"))
+		leftOut = &backend.TruncatedError{
+			Tables: []string{queuename.Table(schedulesQueue)}, Reason: fmt.Sprintf("a statement took longer than %v, and schedules with large messages were left out", listSchedulesTimeout),
+			Remedy: fmt.Sprintf("to see those, run select msg_id from %s where pg_column_compression(message) is not null", queuename.Table(schedulesQueue)),
+		}
 	}
 	if fault.IsCode(err, "42P01") { // undefined_table
 		return nil, nil
@@ -48,17 +64,30 @@ func (s schedules) List(ctx context.Context) ([]backend.ScheduleState, error) {
 	if err != nil {
 		return nil, fault.Classify(listSchedulesOp, "", scheduleDenied(err, "SELECT (msg_id, message)"))
 	}
-	if len(found) > maxSchedules {
-		found, err = found[:maxSchedules], &backend.TruncatedError{
+	if len(all) > maxSchedules {
+		all, leftOut = all[:maxSchedules], &backend.TruncatedError{
 			Tables: []string{queuename.Table(schedulesQueue)}, Reason: fmt.Sprintf("only the first %d schedules were looked at", maxSchedules),
 			Remedy: "delete the rows of those that no program has any more",
 		}
 	}
-	all := make([]backend.ScheduleState, len(found))
-	for i, one := range found {
-		all[i] = one.state()
-	}
-	return all, fault.Classify(listSchedulesOp, "", err)
+	return all, fault.Classify(listSchedulesOp, "", leftOut)
+}
+
+// listThose lists the schedules in messages for which a condition in SQL holds.
+func (s schedules) listThose(ctx context.Context, condition string) (all []backend.ScheduleState, err error) {
+	sql := strings.NewReplacer("{read}", condition, "{longest}", strconv.Itoa(backend.MaxTopic)).Replace(inSchedules(listSchedulesSQL))
+	err = transact.Run(ctx, s.publisher.pool, fmt.Sprintf("statement_timeout = %d", listSchedulesTimeout.Milliseconds()), func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, maxSchedules+1)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (backend.ScheduleState, error) {
+			found, err := pgx.RowToStructByPos[schedulePosition](r)
+			return found.state(), err
+		})
+		return err
+	})
+	return all, err
 }
 
 func (s schedules) Pause(ctx context.Context, name string, p backend.Pause) (paused backend.Paused, err error) {

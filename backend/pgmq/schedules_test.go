@@ -2,6 +2,7 @@ package pgmq_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,6 +144,43 @@ func TestSchedules_ListNonsense(t *testing.T) {
 	require.Nil(t, all[1].Paused)
 	require.Zero(t, all[1].Next)
 	require.Equal(t, backend.TickPublished, tryTick(t, client, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+}
+
+// Not in parallel: it measures the memory of the process.
+func TestSchedules_LongNamesTakeNoMemoryAndHideNone(t *testing.T) {
+	client, pool := open(t, pgmq.Config{})
+	tryTick(t, client, "nightly", time.Now())
+	longest := strings.Repeat("n", backend.MaxTopic)
+	tryTick(t, client, longest, time.Now())
+	_, err := client.Schedules().Pause(t.Context(), longest, backend.Pause{By: strings.Repeat("b", backend.MaxPauseAuthor), Reason: strings.Repeat("r", backend.MaxPauseReason)})
+	require.NoError(t, err)
+	execute(t, pool, `insert into pgmq.q_ezq_schedules (msg_id, vt, message) overriding system value
+		select -n, 'infinity', jsonb_build_object('schedule', lpad(n::text, 6, '0') || repeat('x', 131000)) from generate_series(1, 300) n`)
+	before, began := heap(), time.Now()
+	all, err := client.Schedules().List(t.Context())
+	took := int64(heap()) - int64(before)
+	t.Logf("%d kB, %v", took>>10, time.Since(began))
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	require.Equal(t, []string{"nightly", longest}, []string{all[0].Name, all[1].Name})
+	require.Len(t, all[1].Paused.Reason, backend.MaxPauseReason)
+	require.Less(t, took, int64(1<<20))
+}
+
+func TestSchedules_ThatTakeLongToReadHideNoOther(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	tryTick(t, client, "nightly", time.Now())
+	execute(t, pool, `insert into pgmq.q_ezq_schedules (msg_id, vt, message) overriding system value
+		select -n, 'infinity', jsonb_build_object('schedule', lpad(n::text, 6, '0') || repeat('x', 500000)) from generate_series(1, 6000) n`)
+	began := time.Now()
+	all, err := client.Schedules().List(t.Context())
+	t.Logf("%v: %v", time.Since(began), err)
+	require.Less(t, time.Since(began), 8*time.Second)
+	require.Len(t, all, 1)
+	if err != nil { // the machine is not fast enough to read them all
+		require.ErrorAs(t, err, new(*backend.TruncatedError))
+	}
 }
 
 func TestSchedules_NeedFewRights(t *testing.T) {

@@ -67,7 +67,7 @@ func New(p message.Publisher, config *Config) (*Timetable, error) {
 //
 // Add returns an error
 //
-//   - if the name is empty, is not UTF-8 without NUL, or has been added before,
+//   - if the name is empty, is not UTF-8 without NUL, has more than [backend.MaxTopic] bytes, or has been added before,
 //   - if s is nil, is not valid, or has no tick,
 //   - if [ezq.Publish] would refuse the event or an option, or
 //   - if the timetable has been started.
@@ -86,6 +86,9 @@ func (t *Timetable) check(e *entry) error {
 	}
 	if e.name == "" || !utf8.ValidString(e.name) || strings.Contains(e.name, "\x00") {
 		return errors.New("the name must be UTF-8 without NUL, and must not be empty")
+	}
+	if len(e.name) > backend.MaxTopic {
+		return fmt.Errorf("the name has %d bytes: choose one of %d at most", len(e.name), backend.MaxTopic)
 	}
 	for _, other := range t.entries {
 		if other.name == e.name {

@@ -218,6 +218,7 @@ func TestTimetable_RefusesImpossibleSchedules(t *testing.T) {
 	for want, err := range map[string]error{
 		"must not be empty":             timetable.Add("", hour, Report{}),
 		"must be UTF-8 without NUL":     timetable.Add("a\x00", hour, Report{}),
+		"choose one of 1024 at most":    timetable.Add(strings.Repeat("n", 1025), hour, Report{}),
 		"choose another name":           timetable.Add("taken", hour, Report{}),
 		"the schedule is nil":           timetable.Add("a", nil, Report{}),
 		"multiple of 1ms":               timetable.Add("b", schedule.Every(time.Microsecond), Report{}),
