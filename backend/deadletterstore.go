@@ -27,7 +27,8 @@ type DeadLetterStore interface {
 	// Redrive moves the dead letters that the selection chooses back to where they came from, the oldest first. One that a
 	// group has dead-lettered goes to that group alone. They keep their IDs and their metadata, lose what the dead-letter topic
 	// has added, and begin anew: with no deliveries, no failures and no handlers that are done. No [PublishCondition] holds one
-	// back: neither its ID, if it was stored once, nor its key, which it has no more.
+	// back: neither its ID, if it was stored once, nor its key, which it has no more. Nor do they expire: they lose [ExpiresAt],
+	// since who redrives them wants them handled.
 	//
 	// Each moves in one step: it is in one of the two topics at any time, and concurrent calls do not move it
 	// twice. One that a consumer has leased, that is delayed, or that is locked stays, and counts as Busy. What is

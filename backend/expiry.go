@@ -3,7 +3,7 @@ package backend
 import "time"
 
 // ExpiresAt is the metadata that says, in RFC 3339, from which time on a message is not to be handled any more, as
-// ezq.Expires sets it. If it is empty, the message does not expire.
+// ezq.Expires sets it. If it is empty, the message does not expire. A redrive removes it.
 const ExpiresAt = "x-ezq-expires-at"
 
 // ExpiredError is why a message was not handled: it came too late. See [ExpiresAt].

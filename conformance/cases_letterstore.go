@@ -29,6 +29,9 @@ func storedDeadLetters() []Case {
 		promise("a redrive moves what is chosen",
 			"A redriven dead letter comes to its topic again with its ID, its payload and its own metadata, as in its first delivery; all others stay.",
 			needsDeadLetterStore, redriveMovesWhatIsChosen),
+		promise("a redriven message expires no more",
+			"A dead letter that had a time from which on it is not to be handled has it no more when it is redriven, also after an edit.",
+			needsDeadLetterStore, redrivenExpiresNoMore),
 		promise("redrives move a letter once",
 			"Of several redrives at the same time each moves other dead letters, and all of them are moved.",
 			needsDeadLetterStore, redrivesMoveOnce),
@@ -237,6 +240,30 @@ func redriveMovesWhatIsChosen(h *harness) {
 	h.ack(g.in.expect("a"))
 	g.requireListed("what is beyond the limit", backend.DeadLetterSelection{}, "c")
 	g.in.none(quietPeriod, "it was not chosen")
+}
+
+func redrivenExpiresNoMore(h *harness) {
+	g := newDeadLetterCase(h)
+	expiry := time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)
+	for _, label := range []string{"a", "b"} {
+		msg := g.named(label, "Paid", "x")
+		msg.Metadata.Set(backend.ExpiresAt, expiry)
+		g.deadLetter(msg, "mail", "no such user")
+	}
+	first := g.list(backend.DeadLetterSelection{Limit: 1})[0]
+	h.require(first.Metadata[backend.ExpiresAt] == expiry, "a dead letter that has failed says that it expires at %q instead of %q", first.Metadata[backend.ExpiresAt], expiry)
+	h.must("EditDeadLetter", func() error {
+		return g.store().EditDeadLetter(h.ctx, g.dead, backend.DeadLetterEdit{Row: first.Row, Version: first.Version(), Payload: []byte(`7`), By: "ada"})
+	})
+	done := g.redrive(backend.DeadLetterSelection{})
+	requireChanged(h, "moved", done.Moved, done.Busy, 2, 0)
+	for range 2 {
+		back := g.in.receive()
+		at, has := back.Metadata[backend.ExpiresAt]
+		h.require(!has, "a redriven message expires at %q", at)
+		h.require(back.Metadata["tenant"] == "x", "the metadata of a redriven message are %q", back.Metadata)
+		h.ack(back)
+	}
 }
 
 func redrivesMoveOnce(h *harness) {

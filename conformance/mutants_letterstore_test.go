@@ -56,6 +56,7 @@ func letterStoreMutants() []mutant {
 		hasField   = "stored dead letters/a field of the body chooses dead letters"
 		isCounted  = "stored dead letters/dead letters are counted"
 		isMoved    = "stored dead letters/a redrive moves what is chosen"
+		staysGood  = "stored dead letters/a redriven message expires no more"
 		movesOnce  = "stored dead letters/redrives move a letter once"
 		isFree     = "stored dead letters/no condition holds a redrive back"
 		isBusy     = "stored dead letters/a leased dead letter is busy"
@@ -124,6 +125,12 @@ func letterStoreMutants() []mutant {
 			name: "a redrive publishes anew", breaks: "a redriven message has another ID", killedBy: []string{isMoved},
 			fault: redrivenAs(func(p *process, from string, s backend.DeadLetterSelection) (backend.Redriven, error) {
 				return replace(p, from, s, func(msg *message.Message) { msg.UUID += " again" })
+			}),
+		},
+		{
+			name: "a redrive keeps the expiry", breaks: "a redriven message still has its time from which on it is not to be handled", killedBy: []string{staysGood},
+			fault: redrivenAs(func(p *process, from string, s backend.DeadLetterSelection) (backend.Redriven, error) {
+				return replace(p, from, s, func(*message.Message) {})
 			}),
 		},
 		{

@@ -84,8 +84,8 @@ func At(t time.Time) PublishOption {
 // not made.
 //
 // d is positive, and longer than the [Delay]. The time is the header "x-ezq-expires-at", which [Meta] has too;
-// one that cannot be read does not count. A dead letter of an event that has expired has it no more:
-// once it is redriven, it is handled.
+// one that cannot be read does not count. A dead letter loses it when it is redriven, and so does an event
+// that is replayed from an archive: they are handled, however late.
 func Expires(d time.Duration) PublishOption {
 	return publishOption(func(o *outgoing) error {
 		if d <= 0 {

@@ -227,7 +227,9 @@ func ownMetadata(e *entry) map[string]string {
 	return own
 }
 
-// redriven returns e as it goes back to its topic.
+// redriven returns e as it goes back to its topic: it expires no more, since who redrives it wants it handled.
 func redriven(e *entry, now time.Time) *entry {
-	return &entry{uuid: e.uuid, metadata: ownMetadata(e), payload: e.payload, published: now, visible: now, publishedTo: e.publishedTo}
+	metadata := ownMetadata(e)
+	delete(metadata, backend.ExpiresAt)
+	return &entry{uuid: e.uuid, metadata: metadata, payload: e.payload, published: now, visible: now, publishedTo: e.publishedTo}
 }

@@ -66,7 +66,7 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 		var n int
 		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe,
-				after, id, until, min(limit-replayed, 1000), []string{codec.FailuresKey, codec.DoneKey, codec.UnknownKey, codec.UniqueKey}).Scan(&after, &id, &n)
+				after, id, until, min(limit-replayed, 1000), codec.ResetKeys()).Scan(&after, &id, &n)
 		})
 		if errors.Is(err, pgx.ErrNoRows) {
 			break

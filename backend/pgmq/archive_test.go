@@ -249,3 +249,14 @@ func TestTxMiddleware_ArchivesMessage(t *testing.T) {
 	requireCount(t, pool, "pgmq.a_t", 1)
 	requireCount(t, pool, "effect", 0)
 }
+
+// Who replays an archive wants its events handled, although most have a time that is over.
+func TestReplay_OfAnEventThatExpiresIsToBeHandled(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	archive(t, pool, 1)
+	execute(t, pool, `update pgmq.a_t set headers = headers || '{"x-ezq-expires-at": "2001-01-01T00:00:00Z", "tenant": "a"}'`)
+	_, err := client.Replay(t.Context(), "t", pgmq.ReplayFilter{})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"ezq_uuid": "m1", "tenant": "a"}`, get[string](t, pool, "select headers::text from pgmq.q_t"))
+}

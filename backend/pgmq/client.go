@@ -246,7 +246,7 @@ func (c *Client) Queues(ctx context.Context) ([]QueueInfo, error) {
 }
 
 // Replay publishes archived messages again, in the order in which they were
-// archived, and returns how many. They keep their ids and begin with no failures;
+// archived, and returns how many. They keep their ids, begin with no failures, and expire no more;
 // in PGMQ they are new messages, with a new msg_id. The archive keeps its copies,
 // so replaying twice delivers twice. Messages that consumers put there as unreadable,
 // as their headers say, are not published again.

@@ -245,10 +245,9 @@ func (r *redrive) route(ctx context.Context, to destination) (found *catalog.Rou
 	return found, err
 }
 
-// deadLetterKeys is the headers that a dead letter has got as such, or that count
-// what is to begin anew.
+// deadLetterKeys is the headers that a dead letter has got as such, and those that begin anew.
 func deadLetterKeys() []string {
-	return append(deadletters.Keys(), codec.OriginKey, codec.GroupKey, codec.FailuresKey, codec.DoneKey, codec.UnknownKey, codec.UniqueKey)
+	return append(append(deadletters.Keys(), codec.OriginKey, codec.GroupKey), codec.ResetKeys()...)
 }
 
 func (r *redrive) denied(ctx context.Context, err error, to *catalog.Route) error {

@@ -57,6 +57,17 @@ func TestFlow_RedriveDeliversAsARedriveDoes(t *testing.T) {
 	})
 }
 
+func TestFlow_RedriveHandlesWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	letter := ezqtest.ReadDeadLetter(t, "testdata/deadletter.json")
+	letter.Metadata[backend.ExpiresAt] = "1999-01-01T00:00:00Z"
+	ezqtest.Run(t, accounts, func(f *ezqtest.Flow) {
+		f.Redrive(letter)
+		f.AwaitIdle()
+		ezqtest.Handled[signedUp](f).Times(1)
+	})
+}
+
 func TestDeadLetter_SurvivesJSON(t *testing.T) {
 	t.Parallel()
 	for _, letter := range []backend.FoundDeadLetter{

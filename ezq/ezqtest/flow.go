@@ -113,9 +113,9 @@ func (f *Flow) Publish(event any, opts ...ezq.PublishOption) {
 }
 
 // Redrive publishes a dead letter to the topic that it came from, as a redrive brings it back: with its ID, its payload and its own
-// metadata, and with no failures. One that came by a pattern is published to the topic of its event. If a flow has several groups, each gets
-// it. So what has failed in production is handled by the router of the flow. If the dead letter cannot be read, or
-// names no topic that the router subscribes to, the test fails.
+// metadata, with no failures, and without the time of [ezq.Expires]. One that came by a pattern is published to the topic of its
+// event. If a flow has several groups, each gets it. So what has failed in production is handled by the router of the flow. If the
+// dead letter cannot be read, or names no topic that the router subscribes to, the test fails.
 func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 	f.tb.Helper()
 	switch {
@@ -130,6 +130,7 @@ func (f *Flow) Redrive(d backend.FoundDeadLetter) {
 	for name, value := range d.Metadata {
 		msg.Metadata.Set(name, value)
 	}
+	delete(msg.Metadata, backend.ExpiresAt)
 	if err := f.backend.Publish(cmp.Or(d.PublishedTo, d.Topic), msg); err != nil {
 		f.tb.Fatalf("ezqtest: %v", err)
 	}

@@ -29,6 +29,12 @@ func storableTime(t time.Time) *time.Time {
 	return new(t.UTC())
 }
 
+// ResetKeys returns the headers that a message loses when an operator brings it back: what is counted begins anew, and what
+// has expired is to be handled after all.
+func ResetKeys() []string {
+	return []string{FailuresKey, DoneKey, UnknownKey, UniqueKey, backend.ExpiresAt}
+}
+
 // DeadLetterHeaders returns the headers that a message gets as a dead letter. It
 // keeps its id, also if that was made from a row number which is another one in
 // the new table, and the name of the queue it comes from: of the queues that a
