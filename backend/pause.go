@@ -102,6 +102,17 @@ type Paused struct {
 // HoldsAt reports whether p has not ended at a time.
 func (p Paused) HoldsAt(now time.Time) bool { return p.Until.IsZero() || now.Before(p.Until) }
 
+// Covers reports whether p holds, or has held, at a time: from Since on, and until it ends.
+func (p Paused) Covers(at time.Time) bool { return !at.Before(p.Since) && p.HoldsAt(at) }
+
+// EndBy returns when p ends, or now, if it does not end before.
+func (p Paused) EndBy(now time.Time) time.Time {
+	if p.HoldsAt(now) {
+		return now
+	}
+	return p.Until
+}
+
 // Outlasts reports whether p holds longer than other.
 func (p Paused) Outlasts(other Paused) bool {
 	return !other.Until.IsZero() && (p.Until.IsZero() || p.Until.After(other.Until))

@@ -20,7 +20,8 @@ type Schedules interface {
 	List(ctx context.Context) ([]ScheduleState, error)
 
 	// Pause has nothing published for the ticks of a schedule until Resume, or until p.For has passed.
-	// These ticks count as taken: they are not made up for. The pause is stored, and holds in all
+	// These ticks count as taken: they are not made up for, also if no process was there to take them. After
+	// a pause that another one has replaced, no earlier tick is made up for. The pause is stored, and holds in all
 	// processes. Of two pauses the one that ends later holds, and Pause returns that; its Topic
 	// and Group are empty. A schedule that the backend does not know is a *[RefusedError].
 	Pause(ctx context.Context, schedule string, p Pause) (Paused, error)
@@ -34,7 +35,8 @@ type ScheduleState struct {
 	Name string
 
 	// Last is the last tick that is taken: its messages were published, or it passed in a pause. Before the
-	// first one it is when the backend saw the schedule first.
+	// first one it is when the backend saw the schedule first. After a pause that another one has replaced, it is
+	// when that happened, or when the pause had ended.
 	Last time.Time
 
 	// Next is the tick to come, as the process said that took the last one. It is the zero Time if

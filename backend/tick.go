@@ -44,7 +44,7 @@ const (
 	// TickEarly means that nothing was stored. The time has not come.
 	TickEarly
 
-	// TickPaused means that nothing was stored, and the tick is taken: the schedule is paused.
+	// TickPaused means that nothing was stored, and the tick is taken: the schedule is paused, or was at the time of the tick.
 	TickPaused
 )
 

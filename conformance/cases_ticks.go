@@ -21,6 +21,9 @@ func ticks() []Case {
 		promise("a paused schedule stores nothing",
 			"While a schedule is paused, no process stores what is published for its ticks, and these are taken; when it is resumed, the next tick is stored, and only that.",
 			needsSchedules, pausedScheduleStoresNothing),
+		promise("a tick of a pause that is over passes",
+			"A tick whose time came in a pause is not stored afterwards either: not if no process took it before the pause ended, and not if another pause has followed.",
+			needsSchedules, tickOfEndedPausePasses),
 		promise("schedules are listed",
 			"A schedule is listed to other processes with its last tick, the one to come, and its pause, which is the longer one of two.",
 			needsSchedules, schedulesAreListed),
@@ -151,10 +154,46 @@ func pausedScheduleStoresNothing(h *harness) {
 	resumeSchedule(two, schedule, false)
 	again := publishTick(two, topic, schedule, first, "in the pause, again")
 	h.require(again.Outcome == backend.TickTaken, "a tick that has passed in a pause has the outcome %q", again.Outcome)
-	next := publishTick(two, topic, schedule, first.Add(time.Millisecond), "next")
-	h.require(next.Outcome == backend.TickPublished, "the tick after the pause has the outcome %q", next.Outcome)
-	h.ack(in.expect("next"))
+	nextTickIsStored(two, in, topic, schedule)
+}
+
+// nextTickIsStored ends the case unless a tick of a schedule whose pause is over is stored, and nothing else was.
+func nextTickIsStored(p *peer, in *inbox, topic, schedule string) {
+	now := publishTick(p, topic, schedule, time.Now().Add(time.Hour), "early").Now // by the clock of the backend
+	next := publishTick(p, topic, schedule, now.Truncate(time.Microsecond), "next")
+	p.h.require(next.Outcome == backend.TickPublished, "the tick after the pause has the outcome %q", next.Outcome)
+	p.h.ack(in.expect("next"))
 	in.none(quietPeriod, "its tick has passed in the pause")
+}
+
+func tickOfEndedPausePasses(h *harness) {
+	one, two, topic, schedule := connect(h, PeerConfig{}), connect(h, PeerConfig{}), h.topic(), h.topic()
+	in := one.subscribe(topic)
+	beginSchedule(one, topic, schedule)
+	passes := func(what string, paused backend.Paused) {
+		late := publishTick(one, topic, schedule, paused.Since.Add(time.Millisecond).Truncate(time.Microsecond), what)
+		h.require(late.Outcome == backend.TickPaused || late.Outcome == backend.TickTaken, "a tick of a pause %s has the outcome %q", what, late.Outcome)
+	}
+	brief := pauseSchedule(one, schedule, "brief", time.Second)
+	time.Sleep(time.Second + slack)
+	passes("that has ended", brief)
+	endless := pauseSchedule(two, schedule, "endless", 0)
+	time.Sleep(slack)
+	resumeSchedule(one, schedule, true)
+	passes("that was resumed", endless)
+	brief = pauseSchedule(one, schedule, "brief", time.Second)
+	time.Sleep(slack)
+	longer := pauseSchedule(two, schedule, "longer", time.Hour)
+	time.Sleep(slack)
+	resumeSchedule(two, schedule, true)
+	passes("that a longer one has replaced", brief)
+	passes("that has replaced another one", longer)
+	brief = pauseSchedule(one, schedule, "brief", slack)
+	time.Sleep(2 * slack)
+	pauseSchedule(two, schedule, "endless", 0)
+	resumeSchedule(one, schedule, true)
+	passes("that had ended before another one", brief)
+	nextTickIsStored(two, in, topic, schedule)
 }
 
 func schedulesAreListed(h *harness) {

@@ -59,6 +59,7 @@ func (s faultySchedules) Pause(ctx context.Context, schedule string, p backend.P
 func tickMutants() []mutant {
 	const (
 		isPaused  = "ticks/a paused schedule stores nothing"
+		isOver    = "ticks/a tick of a pause that is over passes"
 		isListed  = "ticks/schedules are listed"
 		isRefused = "ticks/what cannot be paused is refused"
 	)
@@ -82,6 +83,24 @@ func tickMutants() []mutant {
 					}
 				}
 				return p.storeFor(tick, tick.At, topic, copies)
+			}),
+		},
+		{
+			name: "a pause is forgotten", breaks: "a tick that no process took in a pause is stored when that is over", killedBy: []string{isOver},
+			fault: ticking(func(p *process, tick *backend.ScheduleTick, topic string, copies []*message.Message) error {
+				if err := p.storeFor(tick, tick.At, topic, copies); err != nil {
+					return err
+				}
+				result, _ := tick.Result()
+				all, err := p.backend.Schedules().List(context.Background())
+				for _, one := range all {
+					if one.Name == tick.Schedule && one.Paused == nil && result.Outcome == backend.TickPaused {
+						result.Outcome = backend.TickPublished
+						tick.Report(result)
+						return p.store(topic, copies[0].Copy())
+					}
+				}
+				return err
 			}),
 		},
 		{

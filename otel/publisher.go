@@ -90,7 +90,7 @@ func existed(msgs []*message.Message) (n int) {
 }
 
 // skippedTick reports whether a publish for a tick of a schedule stored nothing, because
-// another process has done it, the time has not come, or the schedule is paused.
+// another process has done it, the time has not come, or the schedule is paused, or was.
 func skippedTick(ctx context.Context, err error) (why string, ok bool) {
 	if err != nil {
 		return "", false

@@ -49,7 +49,7 @@ func (s schedules) Pause(_ context.Context, name string, p backend.Pause) (backe
 	if held := known.pauseAt(now); held != nil && !wanted.Outlasts(*held) {
 		return *held, nil
 	}
-	known.paused = &wanted
+	known.pause(wanted)
 	return wanted, nil
 }
 
@@ -61,9 +61,10 @@ func (s schedules) Resume(_ context.Context, name string) (resumed bool, err err
 	topics.mu.Lock()
 	defer topics.mu.Unlock()
 	known, ok := topics.ticks[name]
-	if !ok || known.pauseAt(time.Now()) == nil {
+	now := time.Now()
+	if !ok || known.pauseAt(now) == nil {
 		return false, nil
 	}
-	known.paused = nil
+	known.paused.Until = now // it is not forgotten: a tick that has passed in it may come late
 	return true, nil
 }

@@ -222,7 +222,7 @@ func (ts *topics) take(tick *backend.ScheduleTick) backend.TickResult {
 		result.Outcome = backend.TickTaken
 	default:
 		s.last, s.next = tick.At, tick.Next
-		if s.pauseAt(result.Now) != nil {
+		if s.passes(tick.At, result.Now) {
 			result.Outcome = backend.TickPaused
 		}
 	}

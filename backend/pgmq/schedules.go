@@ -94,13 +94,14 @@ func (s schedules) Pause(ctx context.Context, name string, p backend.Pause) (pau
 	if invalid := p.Check(); invalid != nil {
 		return paused, fault.Classify(pauseScheduleOp, "", &Error{Kind: ErrInvalidConfig, Cause: invalid})
 	}
-	err = s.change(ctx, name, func(found schedulePosition) (*backend.Paused, bool) {
+	err = s.change(ctx, name, func(found schedulePosition) *pauseChange {
 		paused = p.Since(found.Now)
 		if held := found.paused(); held != nil && !paused.Outlasts(*held) {
 			paused = *held
-			return nil, false
+			return nil
 		}
-		return &paused, true
+		stored := storedPause{paused.By, paused.Reason, paused.Since, timeOrNull(paused.Until)}
+		return &pauseChange{"{paused}", stored, found.takenBefore(paused)}
 	})
 	if errors.Is(err, pgx.ErrNoRows) || fault.IsCode(err, "42P01") {
 		err = &Error{Kind: ErrInvalidConfig, Cause: backend.UnknownSchedule(name)}
@@ -114,9 +115,11 @@ const (
 )
 
 func (s schedules) Resume(ctx context.Context, name string) (resumed bool, err error) {
-	err = s.change(ctx, name, func(found schedulePosition) (*backend.Paused, bool) {
-		resumed = found.paused() != nil
-		return nil, found.IsPaused
+	err = s.change(ctx, name, func(found schedulePosition) *pauseChange {
+		if resumed = found.paused() != nil; !resumed {
+			return nil
+		}
+		return &pauseChange{path: "{paused,until}", value: found.Now} // it is not forgotten: a tick that has passed in it may come late
 	})
 	if errors.Is(err, pgx.ErrNoRows) || fault.IsCode(err, "42P01") {
 		return false, nil
@@ -124,8 +127,15 @@ func (s schedules) Resume(ctx context.Context, name string) (resumed bool, err e
 	return resumed && err == nil, fault.Classify("resume a schedule", "", err)
 }
 
-// change stores the pause that decide returns for a schedule, or with nil ends its pause, if decide says so.
-func (s schedules) change(ctx context.Context, name string, decide func(schedulePosition) (*backend.Paused, bool)) error {
+// pauseChange is what a call changes in the message of a schedule.
+type pauseChange struct {
+	path  string // to what changes
+	value any
+	last  time.Time // the last tick that is taken; zero: it stays
+}
+
+// change stores what decide returns for a schedule, unless it is nil.
+func (s schedules) change(ctx context.Context, name string, decide func(schedulePosition) *pauseChange) error {
 	if err := s.check(ctx); err != nil {
 		return err
 	}
@@ -138,11 +148,12 @@ func (s schedules) change(ctx context.Context, name string, decide func(schedule
 		if found.Schedule != name {
 			return pgx.ErrNoRows
 		}
-		paused, store := decide(found)
-		if !store {
+		change := decide(found)
+		if change == nil {
 			return nil
 		}
-		return execute(ctx, inside.db, pauseScheduleSQL, id, pauseText(paused))
+		value, _ := json.Marshal(change.value) // cannot fail: years end at 9999
+		return execute(ctx, inside.db, pauseScheduleSQL, id, change.path, string(value), timeOrNull(change.last))
 	})
 	return scheduleDenied(err, "SELECT (msg_id, message), UPDATE (message)")
 }
@@ -161,13 +172,4 @@ type storedPause struct {
 	Reason string     `json:"reason"`
 	Since  time.Time  `json:"since"`
 	Until  *time.Time `json:"until,omitempty"`
-}
-
-// pauseText returns a pause as it is stored, or nil if there is none.
-func pauseText(paused *backend.Paused) *string {
-	if paused == nil {
-		return nil
-	}
-	text, _ := json.Marshal(storedPause{paused.By, paused.Reason, paused.Since, timeOrNull(paused.Until)}) // cannot fail: years end at 9999
-	return new(string(text))
 }

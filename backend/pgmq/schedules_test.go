@@ -120,7 +120,56 @@ func TestSchedules_OfAnotherProcessArePaused(t *testing.T) {
 	resumed, err := schedules.Resume(t.Context(), "nightly")
 	require.NoError(t, err)
 	require.True(t, resumed)
-	require.Equal(t, backend.TickPublished, tryTick(t, program, "nightly", begun.Now.Add(time.Millisecond)).Outcome)
+	require.Equal(t, backend.TickPaused, tryTick(t, program, "nightly", paused.Since.Add(time.Microsecond)).Outcome, "its time came in the pause")
+	now := tryTick(t, program, "nightly", time.Now().Add(time.Hour)).Now
+	require.Equal(t, backend.TickPublished, tryTick(t, program, "nightly", now).Outcome)
+}
+
+// A tick that was missed before the pause is made up for, as without one.
+func TestSchedules_PauseTakesOnlyWhatPassesInIt(t *testing.T) {
+	t.Parallel()
+	client, _ := open(t, pgmq.Config{})
+	begun := tryTick(t, client, "nightly", time.Now())
+	pause := func(d time.Duration) backend.Paused {
+		t.Helper()
+		paused, err := client.Schedules().Pause(t.Context(), "nightly", backend.Pause{By: "ada", Reason: "audit", For: d})
+		require.NoError(t, err)
+		return paused
+	}
+	resume := func() {
+		t.Helper()
+		resumed, err := client.Schedules().Resume(t.Context(), "nightly")
+		require.NoError(t, err)
+		require.True(t, resumed)
+	}
+	pause(time.Hour)
+	resume()
+	require.Equal(t, backend.TickPublished, tryTick(t, client, "nightly", begun.Now.Add(time.Microsecond)).Outcome)
+	resumed, err := client.Schedules().Resume(t.Context(), "nightly")
+	require.NoError(t, err)
+	require.False(t, resumed)
+
+	first := pause(time.Hour)
+	second := pause(2 * time.Hour)
+	resume()
+	all, err := client.Schedules().List(t.Context())
+	require.NoError(t, err)
+	require.Nil(t, all[0].Paused)
+	require.True(t, all[0].Last.Equal(second.Since), "nothing before a pause that was replaced is made up for")
+	require.Equal(t, backend.TickTaken, tryTick(t, client, "nightly", first.Since.Add(time.Microsecond)).Outcome)
+}
+
+// Any role that may write there may have stored times that JSON cannot have.
+func TestSchedules_WithNonsenseAreResumed(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	tryTick(t, client, "nightly", time.Now())
+	execute(t, pool, `update pgmq.q_ezq_schedules set message = message || '{"paused": {"by": 7, "since": "9999-12-31T23:59:59-24:00", "until": "never"}}'`)
+	resumed, err := client.Schedules().Resume(t.Context(), "nightly")
+	require.NoError(t, err)
+	require.True(t, resumed)
+	now := tryTick(t, client, "nightly", time.Now().Add(time.Hour)).Now
+	require.Equal(t, backend.TickPublished, tryTick(t, client, "nightly", now).Outcome)
 }
 
 // Other programs with schedules may write whatever they like.

@@ -59,7 +59,7 @@ func advance(ctx context.Context, db DBTX, tick *backend.ScheduleTick) (backend.
 		result.Outcome = backend.TickTaken
 	default:
 		result.Last = tick.At
-		if found.paused() != nil {
+		if found.passes(tick.At) {
 			result.Outcome = backend.TickPaused
 		}
 		err = execute(ctx, db, advanceSQL, id, tick.At, timeOrNull(tick.Next))
@@ -103,13 +103,40 @@ func scheduleText(value string, most int) string {
 	return fmt.Sprintf("case when pg_catalog.jsonb_typeof(%[1]s) = 'string'::text then pg_catalog.left(%[1]s#>>'{}'::text[], %[2]d) else ''::text end", value, most)
 }
 
-// paused returns the pause that holds, or nil. One whose end is no time has none.
-func (p schedulePosition) paused() *backend.Paused {
-	paused := backend.Paused{By: p.By, Reason: p.Reason, Since: timeOf(p.Since), Until: timeOf(p.Until)}
-	if !p.IsPaused || !paused.HoldsAt(p.Now) {
+// lastPause returns the last pause, which may have ended, or nil. One whose end is no time has none.
+func (p schedulePosition) lastPause() *backend.Paused {
+	if !p.IsPaused {
 		return nil
 	}
-	return &paused
+	return &backend.Paused{By: p.By, Reason: p.Reason, Since: timeOf(p.Since), Until: timeOf(p.Until)}
+}
+
+// paused returns the pause that holds, or nil.
+func (p schedulePosition) paused() *backend.Paused {
+	paused := p.lastPause()
+	if paused == nil || !paused.HoldsAt(p.Now) {
+		return nil
+	}
+	return paused
+}
+
+// passes reports whether a tick that is due passes in a pause: in one that holds now, or that held when its time came.
+func (p schedulePosition) passes(at time.Time) bool {
+	paused := p.lastPause()
+	return paused != nil && (paused.HoldsAt(p.Now) || paused.Covers(at))
+}
+
+// takenBefore returns the last tick that is taken when a pause replaces the last one: nothing that has passed before the
+// end of that is made up for. It is the zero Time if that changes nothing.
+func (p schedulePosition) takenBefore(wanted backend.Paused) time.Time {
+	paused := p.lastPause()
+	if paused == nil {
+		return time.Time{}
+	}
+	if end := paused.EndBy(wanted.Since); end.After(timeOf(p.Last)) {
+		return end
+	}
+	return time.Time{}
 }
 
 func (p schedulePosition) state() backend.ScheduleState {

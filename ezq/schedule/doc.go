@@ -25,7 +25,7 @@
 //     backend, [Config].CatchUp says how many of the missed ticks are published later: by
 //     default the latest one.
 //   - A schedule that is paused, with the Schedules of a [backend.Scheduler], publishes nothing in any process. The
-//     ticks that pass meanwhile are not made up for. [Timetable.Trigger] works all the same.
+//     ticks that pass meanwhile are not made up for, also if no process runs. [Timetable.Trigger] works all the same.
 //   - A schedule begins when the backend sees its name for the first time. Ticks before
 //     that do not count as missed.
 //

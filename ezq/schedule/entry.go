@@ -86,9 +86,9 @@ func (e *entry) tryPublish(ctx context.Context, at time.Time) (pause time.Durati
 	}
 	if paused := result.Outcome == backend.TickPaused; paused != e.paused {
 		e.paused = paused
-		text := "schedule: the schedule is not paused any more"
+		text := "schedule: ticks do not pass in a pause any more"
 		if paused {
-			text = "schedule: the schedule is paused; its ticks pass until it is resumed"
+			text = "schedule: a tick passes in a pause of the schedule, as do those after it until the pause ends"
 		}
 		e.timetable.config.Logger.InfoContext(ctx, text, "schedule", e.name, "tick", at)
 	}

@@ -39,6 +39,42 @@ func TestPauseSchedule_LetsTicksPassInAllProcesses(t *testing.T) {
 	})
 }
 
+// No process runs while the schedule is paused, and the ticks are caught up with afterwards.
+func TestPauseSchedule_LetsTicksPassWithoutAProcess(t *testing.T) {
+	t.Parallel()
+	for name, resume := range map[string]bool{"until it ends": false, "until it is resumed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				e, start := newEnv(t), time.Now()
+				config := schedule.Config{CatchUp: 10}
+				stopAll := e.start(1, e.otherProcess, config, schedule.Every(time.Hour))
+				time.Sleep(90 * time.Minute)
+				stopAll()
+				time.Sleep(time.Hour) // the tick at two hours is missed before the pause
+				pause := backend.Pause{By: "ada", Reason: "audit", For: 2 * time.Hour}
+				if resume {
+					pause.For = 0
+				}
+				if _, err := e.broker.Schedules().Pause(t.Context(), "report", pause); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(2 * time.Hour) // those at three and four hours pass
+				if resume {
+					if resumed, err := e.broker.Schedules().Resume(t.Context(), "report"); !resumed || err != nil {
+						t.Errorf("%t, %v", resumed, err)
+					}
+				}
+				time.Sleep(time.Hour) // the one at five hours is missed after it
+				stopAll = e.start(1, e.otherProcess, config, schedule.Every(time.Hour))
+				time.Sleep(time.Minute)
+				stopAll()
+				e.expect(start.Add(time.Hour), start.Add(2*time.Hour), start.Add(5*time.Hour))
+			})
+		})
+	}
+}
+
 func TestPauseSchedule_IsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -61,7 +97,7 @@ func TestPauseSchedule_IsLoggedOnce(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		stop()
 		running.Wait()
-		for _, text := range []string{"the schedule is paused", "is not paused any more"} {
+		for _, text := range []string{"a tick passes in a pause", "do not pass in a pause any more"} {
 			if n := strings.Count(log.String(), text); n != 1 {
 				t.Errorf("%d records say that %s", n, text)
 			}
