@@ -243,7 +243,7 @@ func listQueues(ctx context.Context, pool *pgxpool.Pool) ([]QueueInfo, error) {
 // without a table (PGMQ 1.11.1). The cast cuts a name as PostgreSQL does.
 func queuesSQL() string {
 	return `
-select distinct on (c.relname) pg_catalog.substr(c.relname, 3), ` + kindSQL + `, ` + statement.Finite("m.created_at") + `, coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '')
+select distinct on (c.relname) pg_catalog.substr(c.relname, 3), ` + kindSQL + `, ` + statement.Finite("m.created_at") + `, ` + catalog.LabelSQL() + `
 from pgmq.meta m
 join pg_class c on c.relname = ('q_' || pg_catalog.lower(m.queue_name))::name
 where c.relnamespace = 'pgmq'::regnamespace::oid and c.relkind in ('r', 'p')

@@ -101,7 +101,7 @@ func (i *inspector) Bindings(ctx context.Context) ([]backend.Binding, error) {
 	if err != nil || !layout.Groups {
 		return nil, fault.Classify(op, "", err)
 	}
-	rows, err := transact.Collect(ctx, i.pool(), pgx.RowToStructByPos[bindingRow], sqlfile.Text(bindingsSQL), maxBindings+1)
+	rows, err := transact.Collect(ctx, i.pool(), pgx.RowToStructByPos[bindingRow], strings.ReplaceAll(sqlfile.Text(bindingsSQL), "{label}", catalog.LabelSQL()), maxBindings+1)
 	if err != nil {
 		return nil, fault.Classify(op, "", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -24,13 +25,24 @@ const labelSQL = `
 select pg_catalog.obj_description(oid, 'pg_class') is null and pg_catalog.pg_has_role(relowner, 'usage')
 from pg_class where oid = $1::text::regclass::oid`
 
-// ReadLabel returns whose messages the queue holds, by its label if there is one.
+// LabelSQL reads the label of the table c in pg_class. A comment can be as large as its author wants: it has no more
+// of it than the longest label has, with an escape of four bytes for each byte of a topic and a group.
+func LabelSQL() string {
+	return fmt.Sprintf("coalesce(pg_catalog.left(pg_catalog.obj_description(c.oid, 'pg_class'), %d), '')", len(schema.GroupLabel)+2*4*2*backend.MaxTopic)
+}
+
+// ReadLabel returns whose messages the queue holds, by its label if there is one. The owner of a queue can write any: it
+// counts only if what it names has this queue.
 func ReadLabel(queue, label string) (topic, group string) {
 	if _, err := fmt.Sscanf(label, schema.GroupLabel, &topic, &group); err == nil {
-		return topic, group
+		if name, err := queuename.OfGroup(topic, group); err == nil && name == queue {
+			return topic, group
+		}
 	}
 	if _, err := fmt.Sscanf(label, schema.TopicLabel, &topic); err == nil {
-		return topic, ""
+		if name, err := queuename.Of(topic); err == nil && name == queue {
+			return topic, ""
+		}
 	}
 	if name, err := queuename.Of(queue); err == nil && name == queue {
 		return queue, ""

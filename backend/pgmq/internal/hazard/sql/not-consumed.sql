@@ -6,4 +6,4 @@
 select format('the oldest event waits since %s', oldest) || coalesce(', and the last one was leased ' || date_trunc('second', clock_timestamp() - claimed) || ' ago', ''), ''
 from (select (select vt from {table} where vt > '-infinity' order by vt limit 1) as oldest,
 	(select max(last_read_at) from (select last_read_at from {table} where vt > clock_timestamp() order by vt limit 1000) as leased) as claimed) as q
-where {queue} !~ '_dead(_h[0-9a-f]{20})?$' and obj_description(to_regclass({table name}), 'pg_class') ~ '^ezq: topic ".*_dead"' is not true and oldest < clock_timestamp() - {threshold} and (claimed is null or claimed < clock_timestamp() - {threshold})
+where {queue} !~ '_dead(_h[0-9a-f]{20})?$' and left(obj_description(to_regclass({table name}), 'pg_class'), 20000) ~ '^ezq: topic ".*_dead"' is not true and oldest < clock_timestamp() - {threshold} and (claimed is null or claimed < clock_timestamp() - {threshold})
