@@ -129,6 +129,37 @@ func TestMessageID_GeneratedCannotBeTaken(t *testing.T) {
 	}
 }
 
+// A role that may insert into the queue of dead letters can have an operator mark a message as leased before.
+func TestMessageID_GeneratedCannotBeTakenByForgedDeadLetter(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t'), pgmq.create('t_dead')")
+	execute(t, pool, `insert into pgmq.q_t_dead (vt, message, headers) select now(), '1', jsonb_build_object('topic_poisoned', 't', 'ezq_queue', 't', 'ezq_uuid', id)
+		from unnest(array['t/4', 't/99999999999999999999', 't/-1']) as id`)
+	moved, err := redrive(t.Context(), client, "t_dead", 3)
+	require.NoError(t, err)
+	require.Equal(t, 3, moved)
+	execute(t, pool, "insert into pgmq.q_t (vt, message) values (now(), '\"real\"')")
+	for id, payload := range map[string]string{"t/1": "1", "t/4": `"real"`} {
+		found := find(t, client, backend.Selection{ID: id})
+		require.Len(t, found, 1, id)
+		require.Equal(t, payload, string(found[0].Payload))
+		require.Equal(t, id, found[0].ID)
+	}
+	messages := subscribe(t, client)
+	for _, want := range []string{"t/1", "t/2", "t/-1", "t/4"} {
+		msg := receive(t, messages)
+		require.Equal(t, want, msg.UUID)
+		if want != "t/1" {
+			msg.Ack()
+			continue
+		}
+		backend.DeadLetter(msg, backend.DeadLetterTarget{Topic: "t_dead", Metadata: message.Metadata{backend.DeadLetterTopic: "t"}})
+		requireCount(t, pool, "pgmq.q_t_dead", 1)
+		require.Equal(t, "t/1", get[string](t, pool, "select headers->>'ezq_uuid' from pgmq.q_t_dead"))
+	}
+}
+
 func TestMessageID_GeneratedIsKept(t *testing.T) {
 	t.Parallel()
 	client, pool := open(t, pgmq.Config{Subscriber: pgmq.SubscriberConfig{Archive: true, LeaseOnly: true}})

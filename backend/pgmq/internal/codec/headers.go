@@ -163,6 +163,18 @@ func (h *Headers) DropForged(queue string) (progress, named bool) {
 	return progress, named
 }
 
+// DropTaken forgets an id that a message after this one, in row id of queue, has by itself. A forged dead letter gives
+// one to the message that is redriven; the messages of others have ids of rows that are past.
+func (h *Headers) DropTaken(queue string, id int64) {
+	if !IsDefaultID(h.UUID, queue) {
+		return
+	}
+	number, err := strconv.ParseInt(h.UUID[len(queue)+len("/"):], 10, 64)
+	if number > id || errors.Is(err, strconv.ErrRange) {
+		h.UUID = ""
+	}
+}
+
 // Memory returns how many bytes the headers take beside their text: short ones take more for what
 // they are than for what they say.
 func (h *Headers) Memory() int {

@@ -49,6 +49,7 @@ func (r *Row) lease(topic, queue string, sql *statement.Set, d *delivery) (lease
 		forged.progress, forged.named = headers.DropForged(queue)
 		forged.token = r.token()
 	}
+	headers.DropTaken(queue, r.ID)
 	payload, err := codec.DecodePayload(r.Message, headers.Encoding)
 	if err != nil {
 		payload = bytes.Clone(r.Message)

@@ -61,6 +61,7 @@ func (r *row) found(chosen choice, t table) (f backend.Found, size int) {
 	if !r.known {
 		headers.DropForged(t.queue)
 	}
+	headers.DropTaken(t.queue, r.id)
 	f = backend.Found{
 		ID: cmp.Or(headers.UUID, codec.DefaultID(t.queue, r.id)), Place: t.place, Queue: t.queue, State: r.state(t),
 		PublishedAt: r.enqueued, VisibleAt: r.visible, Deliveries: int(r.reads), Failures: headers.Failures, Size: r.size,

@@ -6,15 +6,16 @@
 -- of that. {field} is that field of the column message: each step takes a member of an object, and none of an array.
 --
 -- Headers may have been written by any program. Values are compared as jsonb, since the text of a few bytes of it can have
--- a gigabyte. An ID of the form of those of messages that have none counts if the message was leased before, {known}, as in
--- the claims of consumers; so does one of 255 bytes at most.
+-- a gigabyte. An ID of the form of those of messages that have none counts if the message was leased before, {known}, and if
+-- it is no message after this one that has it, as in the claims of consumers; so does one of 255 bytes at most.
 --
 -- {says} is whether a message is one of the topic: the queue of a group that takes a pattern has those of several.
 
 ($1::text is null or case
 	when $6::bigint is null then headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)
 	when case when pg_catalog.jsonb_typeof(headers->'ezq_uuid'::text) = 'string'
-		then pg_catalog.octet_length(headers->>'ezq_uuid'::text) between 1 and 255 and ({known} or headers->>'ezq_uuid'::text !~ ('^' || {queue}::text || '/-?[0-9]+$'))
+		then pg_catalog.octet_length(headers->>'ezq_uuid'::text) between 1 and 255 and case when headers->>'ezq_uuid'::text ~ ('^' || {queue}::text || '/-?[0-9]+$')
+			then {known} and pg_catalog.substr(headers->>'ezq_uuid'::text, pg_catalog.length({queue}::text) + 2)::numeric <= msg_id::numeric else true end
 		else false end then headers->'ezq_uuid'::text = pg_catalog.to_jsonb($1::text)
 	else msg_id = $6::bigint end)
 and ($2::text is null or headers->'ezq_unique'::text = pg_catalog.to_jsonb($2::text))
