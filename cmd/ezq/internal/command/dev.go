@@ -57,6 +57,9 @@ container of Docker. As root it runs in the name of the user postgres.
 			return runWith(ctx, s, address, args)
 		}
 		s.printf("%s\n", address)
+		if err := s.printed.err(); err != nil {
+			return err
+		}
 		config.Say("the server runs until Ctrl-C, and is gone then, with its data")
 		<-ctx.Done()
 		return nil
@@ -93,7 +96,7 @@ const endTimeout = 15 * time.Second
 func runWith(ctx context.Context, s *session, address string, args []string) error {
 	command := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // what the user wants
 	command.Env = append(os.Environ(), "EZQ_DATABASE_URL="+address)
-	command.Stdin, command.Stdout, command.Stderr = s.In, s.Out, s.Err
+	command.Stdin, command.Stdout, command.Stderr = s.In, s.printed.to, s.Err // a terminal stays one
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = endTimeout
 	if err := command.Run(); err != nil {

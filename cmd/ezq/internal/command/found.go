@@ -79,7 +79,7 @@ func printFound(s *session, f backend.Found, after string, asJSON, payload bool)
 	if payload && f.Err == nil {
 		s.printf("    %s\n", payloadOf(f))
 	}
-	return nil
+	return s.printed.err()
 }
 
 // formatFound is one line, whatever the event says.

@@ -47,6 +47,7 @@ func execute(ctx context.Context, root *cobra.Command, s *session, args []string
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	cmd, err := root.ExecuteContextC(ctx)
+	err = withLost(err, s.printed.err())
 	if err == nil {
 		return exitDone
 	}
@@ -65,6 +66,20 @@ func execute(ctx context.Context, root *cobra.Command, s *session, args []string
 		return child.code()
 	}
 	return exitFailed
+}
+
+// withLost returns err, which a command has ended with, and why not all was printed, if that was so.
+func withLost(err, lost error) error {
+	done, isTask := errors.AsType[*taskError](err)
+	switch {
+	case lost == nil:
+		return err
+	case err == nil, !isTask && errors.Is(err, lost): // cobra's own commands print, too
+		return &taskError{err: lost}
+	case isTask && !errors.Is(err, lost):
+		return &taskError{err: errors.Join(done.err, lost), timedOut: done.timedOut}
+	}
+	return err
 }
 
 // printError gives each of several failures a line.

@@ -33,6 +33,7 @@ const defaultTimeout = time.Minute
 // session is one run of the command.
 type session struct {
 	Process
+	printed *output        // the Out of the Process, which this is in the place of
 	style   terminal.Style // of Out
 	timeout time.Duration  // 0 is that of the command
 
@@ -41,7 +42,9 @@ type session struct {
 }
 
 func newSession(p Process) *session {
-	return &session{Process: p, style: terminal.StyleOf(p.Out, p.Lookup)}
+	s := &session{Process: p, printed: &output{to: p.Out}, style: terminal.StyleOf(p.Out, p.Lookup)}
+	s.Out = s.printed
+	return s
 }
 
 // task is what a command does, until ctx ends.
@@ -161,7 +164,7 @@ func (s *session) close() {
 }
 
 // printf writes to Out. What others may have written, as names and errors, goes through terminal.Printable or
-// terminal.SingleLine before.
+// terminal.SingleLine before. An error makes the command fail, when it has ended.
 func (s *session) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.Out, format, args...) }
 
 // printLine writes v to Out, as JSON in one line, of which a terminal obeys nothing.
@@ -170,8 +173,8 @@ func (s *session) printLine(v any) error {
 	if err != nil {
 		return err
 	}
-	s.printf("%s\n", terminal.JSON(text))
-	return nil
+	_, err = fmt.Fprintf(s.Out, "%s\n", terminal.JSON(text))
+	return err
 }
 
 // printJSON writes v to Out, as JSON with a field in each line.
@@ -180,6 +183,6 @@ func (s *session) printJSON(v any) error {
 	if err != nil {
 		return err
 	}
-	s.printf("%s\n", terminal.JSON(text))
-	return nil
+	_, err = fmt.Fprintf(s.Out, "%s\n", terminal.JSON(text))
+	return err
 }
