@@ -75,6 +75,18 @@ func ExampleSetDelay() {
 	// Output: 1m30s <nil>
 }
 
+// What expires is metadata too. A time that cannot be read does not count.
+func ExampleExpiryOf() {
+	msg := message.NewMessage("1", nil)
+	msg.Metadata.Set(backend.ExpiresAt, "2026-12-01T09:00:00Z")
+	fmt.Println(backend.ExpiryOf(msg.Metadata))
+	msg.Metadata.Set(backend.ExpiresAt, "soon")
+	fmt.Println(backend.ExpiryOf(msg.Metadata).IsZero())
+	// Output:
+	// 2026-12-01 09:00:00 +0000 UTC
+	// true
+}
+
 // What does not say what it promises, promises nothing.
 func ExampleFeaturesOf() {
 	fmt.Println(backend.FeaturesOf(memory.New(nil)).Redelay)

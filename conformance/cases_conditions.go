@@ -29,6 +29,9 @@ func conditions() []Case {
 		promise("a key is free after a dead letter",
 			"After the message with a key was dead-lettered, the next one is stored.",
 			needsConditions|needsDeadLetter, keyIsFreeAfterDeadLetter),
+		promise("a key is free when its message has expired",
+			"While a message waits that has expired, as backend.ExpiresAt says, the next one with its key is stored, and has it then. What is no time does not count.",
+			needsConditions, keyIsFreeAfterExpiry),
 		promise("what waits is replaced",
 			"A message that waits is replaced by one with its key: that one is delivered, alone, with its ID, its payload and its metadata, when the first was due.",
 			needsConditions|needsDelay, waitingIsReplaced),
@@ -180,6 +183,23 @@ func keyIsFreeAfterAck(h *harness) {
 	h.ack(in.expect("first"))
 	publishUntilStored(p, topic, "second", "k", "although its message was acked")
 	h.ack(in.expect("second"))
+}
+
+func keyIsFreeAfterExpiry(h *harness) {
+	p, topic := connect(h, PeerConfig{}), h.topic()
+	p.initialize(topic)
+	publish := func(msg *message.Message, key, expires string) backend.PublishResult {
+		msg.Metadata.Set(backend.ExpiresAt, expires)
+		return publishOn(p, topic, msg, &backend.PublishCondition{UniqueKey: key})
+	}
+	expired, future := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano), time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)
+	second, third := h.message("second"), h.message("third")
+	publish(h.message("first"), "k", expired)
+	requireOutcome(h, publish(second, "k", future), backend.PublishStored, second.UUID, "after the message with its key has expired")
+	requireOutcome(h, publish(h.message("another"), "k", ""), backend.PublishExisted, second.UUID, "while a message with its key waits that has not expired")
+	publish(third, "K", "soon")
+	requireOutcome(h, publish(h.message("another"), "K", ""), backend.PublishExisted, third.UUID, "while a message with its key waits that does not say when it expires")
+	p.subscribe(topic).ackAll("first", "second", "third")
 }
 
 func keyIsFreeAfterDeadLetter(h *harness) {

@@ -179,6 +179,30 @@ func conditionMutants() []mutant {
 			}),
 		},
 		{
+			name:     "an expired message keeps its key",
+			breaks:   "while a message waits that has expired, no other one with its key is stored",
+			killedBy: []string{"conditions/a key is free when its message has expired"},
+			fault: conditionally(func(p *process, _ *backend.PublishCondition, topic string, msgs []*message.Message) error {
+				copies := make([]*message.Message, len(msgs))
+				for i, msg := range msgs {
+					copies[i] = msg.CopyWithContext()
+					delete(copies[i].Metadata, backend.ExpiresAt)
+				}
+				return p.store(topic, copies...)
+			}),
+		},
+		{
+			name:     "what does not say when it expires has expired",
+			breaks:   "a message whose time cannot be read has no key",
+			killedBy: []string{"conditions/a key is free when its message has expired"},
+			fault: conditionally(func(p *process, _ *backend.PublishCondition, topic string, msgs []*message.Message) error {
+				if _, err := time.Parse(time.RFC3339, msgs[0].Metadata[backend.ExpiresAt]); err == nil || msgs[0].Metadata[backend.ExpiresAt] == "" {
+					return p.store(topic, msgs...)
+				}
+				return p.storeAnyway(topic, msgs, backend.PublishStored)
+			}),
+		},
+		{
 			name:     "what replaces a message has a time of its own",
 			breaks:   "a message that replaces another one is delivered when it would be by itself",
 			killedBy: []string{"conditions/what waits is replaced"},

@@ -45,8 +45,12 @@ func IDs(ids ...string) PublishOption {
 // An event that comes while another one is being handled is not stored either. If it says
 // that something has changed, which that handler may have read before, use [Replace].
 //
+// An event that waits and has expired, as [Expires] says, keeps none out. One that has not yet
+// does, also if the event would expire later: use [Replace] then, with which it expires when it says itself.
+//
 // Each group of the topic has keys of its own. A key is not empty, has at most 255 bytes, and is
-// UTF-8 without NUL. Unique is for one event, and excludes [ID], [Replace] and [Debounce].
+// UTF-8 without NUL. Unique excludes [ID], [Replace] and [Debounce]. All but ID are for one event:
+// [PublishBatch] refuses them.
 func Unique(key string) PublishOption {
 	return condition(key, false, 0)
 }

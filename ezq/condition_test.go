@@ -105,6 +105,24 @@ func runUntilIdle(t *testing.T, router *ezq.Router, b *memory.Broker) {
 	require.NoError(t, b.Close())
 }
 
+func TestUnique_KeyOfExpiredEventIsFree(t *testing.T) {
+	bubble(t, func(t *testing.T, broker *memory.Broker) {
+		var result ezq.PublishResult
+		publishExpiring(t, broker, 1, ezq.Unique("k"), ezq.Expires(time.Second))
+		time.Sleep(time.Second) // while no consumer runs
+		publishExpiring(t, broker, 2, ezq.Unique("k"), ezq.Expires(time.Hour), ezq.ResultTo(&result))
+		require.True(t, result.Stored)
+		router, _ := newLoggingRouter(broker)
+		var handled []int
+		ezq.Handle(router, func(_ context.Context, e orderPlaced) error {
+			handled = append(handled, e.ID)
+			return nil
+		})
+		runFor(t, router, time.Second)
+		require.Equal(t, []int{2}, handled)
+	})
+}
+
 func TestDebounce_HandlesTheLastEventOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

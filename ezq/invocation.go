@@ -49,7 +49,7 @@ func (inv *invocation) copyMeta() Meta {
 	}
 	meta := inv.meta
 	meta.CorrelationID, meta.CausationID = publishableID(inv.headers[correlationHeader]), publishableID(inv.headers[causationHeader])
-	meta.ExpiresAt = expiryOf(inv.headers)
+	meta.ExpiresAt = backend.ExpiryOf(inv.headers)
 	meta.Headers = maps.Clone(inv.headers)
 	return meta
 }

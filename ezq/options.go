@@ -81,7 +81,7 @@ func At(t time.Time) PublishOption {
 // publisher, and by those of the consumers. An event that comes to a handler later than that is not
 // handled. It becomes a dead letter, with an [ExpiredError] as its reason, or it is acked, if
 // TopicConfig.DropExpired says so. A handler that has begun is not interrupted; a later attempt is
-// not made.
+// not made. An event that waits and has expired keeps no other one with its key of [Unique] out.
 //
 // d is positive, and longer than the [Delay]. The time is the header "x-ezq-expires-at", which [Meta] has too;
 // one that cannot be read does not count. A dead letter loses it when it is redriven, and so does an event

@@ -58,10 +58,10 @@ func (ks keys) remove(e *entry) {
 	}
 }
 
-// find returns the newest entry with the key of e that accept takes, which takes all if it is nil; or nil.
+// find returns the newest entry with the key of e that accept takes, or nil.
 func (ks keys) find(e *entry, accept func(*entry) bool) *entry {
 	for _, other := range slices.Backward(ks[e.uniqueKey()]) {
-		if accept == nil || accept(other) {
+		if accept(other) {
 			return other
 		}
 	}

@@ -64,6 +64,24 @@ func TestOnce_RememberedIDsAreForgotten(t *testing.T) {
 	})
 }
 
+func TestUnique_ExpiredMessageHasItsKeyWhileItIsHandled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := memory.New(nil)
+		defer func() { require.NoError(t, b.Close()) }()
+		in, err := b.Subscribe(t.Context(), "topic")
+		require.NoError(t, err)
+		unique := func() *backend.PublishCondition { return &backend.PublishCondition{UniqueKey: "k"} }
+		msg := message.NewMessage("a", nil)
+		msg.Metadata.Set(backend.ExpiresAt, time.Now().UTC().Format(time.RFC3339Nano))
+		msg.SetContext(backend.WithPublishCondition(t.Context(), unique()))
+		require.NoError(t, b.Publish("topic", msg))
+		handled := receive(t, in)
+		require.Equal(t, backend.PublishResult{Outcome: backend.PublishExisted, ID: "a"}, publishOn(t, b, "b", unique(), 0))
+		handled.Ack()
+	})
+}
+
 func TestUnique_KeyIsFreeWhenItsMessageIsDone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

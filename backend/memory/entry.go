@@ -94,6 +94,12 @@ func (e *entry) replaces(other *entry) bool {
 // is invisible.
 func (e *entry) isBusy(now time.Time) bool { return e.number > 0 && e.visible.After(now) }
 
+// holdsKey reports whether e keeps others with its key out: unless it has expired, and waits. It is handled no more then.
+func (e *entry) holdsKey(now time.Time) bool {
+	at := backend.ExpiryOf(e.metadata)
+	return at.IsZero() || now.Before(at) || e.isBusy(now)
+}
+
 // replace makes e the message that other is, in the place of e. It keeps its time if debounce
 // is 0, or else takes that of other, until debounce after it was first stored.
 func (e *entry) replace(other *entry, debounce time.Duration) {

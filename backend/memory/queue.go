@@ -59,7 +59,7 @@ func (q *queue) storeOn(condition *backend.PublishCondition, e *entry) (there st
 	e.debounce(condition.Debounce)
 	accept := e.replaces
 	if !condition.Replace {
-		accept = nil
+		accept = func(other *entry) bool { return other.holdsKey(e.published) }
 	}
 	other := q.keys.find(e, accept)
 	if other == nil {

@@ -341,15 +341,23 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 	})
 }
 
+// expiredSQL tells of a message whether it has expired.
+func expiredSQL() string {
+	return strings.ReplaceAll(sqlfile.Text(expiredFile), "{at}", codec.HeaderSQL(backend.ExpiresAt, len("2006-01-02T15:04:05.123456789+15:04")))
+}
+
 // queueNames are the names in a statement that are those of a queue, and what they stand for.
 func (i *Insert) queueNames(n int) []string {
 	queue := i.Route.Queues[n]
 	return []string{
 		"{i}", strconv.Itoa(n), "{queue}", sqlfile.Literal(queue), "{added}", i.Route.AddedHeaders(queue), "{table}", queuename.Table(queue),
-		"{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders),
+		"{id}", codec.HeaderSQL(codec.UUIDKey, backend.MaxID), "{most}", strconv.Itoa(codec.MaxStoredHeaders), "{expired}", expiredSQL(),
 		"{longest wait}", strconv.FormatInt(backend.MaxReplaceWait.Microseconds(), 10),
 	}
 }
+
+//go:embed sql/expired.sql
+var expiredFile string
 
 // dueSQL is when a message is due, of one or of several.
 func dueSQL(file string) string {
