@@ -3,6 +3,7 @@ package middleware
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -19,7 +20,8 @@ import (
 // that the handler needs, so that the outage uses up no attempts of those that wait.
 //
 // After Failures failures in a row the circuit is open: it pauses the topic, with the [backend.Pauser],
-// for all its consumers and handlers in all processes, and the pause says why. What this process
+// for all its consumers and handlers in all processes. The pause says how many have failed, and the log says
+// why: whoever sees the pauses sees no error. What this process
 // has received waits meanwhile, with its lease. When the pause is over, and no longer one holds, one
 // message is handled as a trial. If that succeeds, the others follow. If it fails, the next pause is
 // twice as long, up to MaxPause. To go on sooner, resume the topic, which is noticed within a second.
@@ -249,8 +251,20 @@ func (c *circuit) failed(ctx context.Context, trial bool, cause error) {
 	if pause, open := c.countFailure(trial); open {
 		c.logger(ctx).Warn("middleware: a circuit breaker is open: its handler has failed too often in a row",
 			"topic", topicOf(ctx), "handler", handlerOf(ctx), "pause", pause.String(), "error", cause)
-		c.pause(ctx, pause, cause)
+		c.pause(ctx, pause, c.reason(trial))
 	}
+}
+
+// reason is why the topic is paused. Whoever lists the pauses reads it, and what the error says may be for fewer: it quotes
+// the handler, and perhaps the event.
+func (c *circuit) reason(trial bool) string {
+	switch {
+	case trial:
+		return "the trial after the last pause failed too; its error is in the log"
+	case c.policy.Failures == 1:
+		return "an event failed; its error is in the log"
+	}
+	return fmt.Sprintf("%d events failed in a row; their errors are in the log", c.policy.Failures)
 }
 
 // countFailure reports for how long to pause, if that was one failure too many. What began before the
@@ -278,7 +292,7 @@ func (c *circuit) countFailure(trial bool) (pause time.Duration, open bool) {
 }
 
 // pause pauses the topic. If that fails, this process waits all the same.
-func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
+func (c *circuit) pause(ctx context.Context, d time.Duration, reason string) {
 	if c.policy.Pauser == nil {
 		return
 	}
@@ -287,7 +301,7 @@ func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
 	host, _ := os.Hostname() // or ""
 	by := strings.TrimSuffix("circuit breaker of "+handlerOf(ctx)+" at "+host, " at ")
 	paused, err := c.policy.Pauser.Pause(ctx, topicOf(ctx), backend.Pause{
-		By: pauseText(by, backend.MaxPauseAuthor), Reason: pauseText(cause.Error(), backend.MaxPauseReason), For: d,
+		By: pauseAuthor(by), Reason: reason, For: d,
 	})
 	if err != nil {
 		c.logger(ctx).Error("middleware: a circuit breaker could not pause its topic; this process waits alone", "topic", topicOf(ctx), "error", err)
@@ -299,14 +313,11 @@ func (c *circuit) pause(ctx context.Context, d time.Duration, cause error) {
 	c.signal() // what waits begins to check
 }
 
-// pauseText returns text as a pause may have it: cut, without NUL, in UTF-8, and not empty.
-func pauseText(text string, most int) string {
+// pauseAuthor returns text as a pause may have it: cut, without NUL, and in UTF-8.
+func pauseAuthor(text string) string {
 	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "�")
-	if len(text) > most {
+	if most := backend.MaxPauseAuthor; len(text) > most {
 		text = strings.ToValidUTF8(text[:most-len("…")], "") + "…"
-	}
-	if strings.TrimSpace(text) == "" {
-		return "unknown"
 	}
 	return text
 }

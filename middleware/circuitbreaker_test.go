@@ -86,7 +86,7 @@ func TestCircuitBreaker_SavesTheAttemptsOfWhatWaits(t *testing.T) {
 				if pauses {
 					require.Len(t, paused, 1)
 					require.Contains(t, paused[0].By, "circuit breaker of charge at ")
-					require.Equal(t, "boom", paused[0].Reason)
+					require.Equal(t, "5 events failed in a row; their errors are in the log", paused[0].Reason, "errors are for fewer than pauses are")
 					require.Equal(t, 10*time.Second, time.Until(paused[0].Until))
 				} else {
 					require.Empty(t, paused)
@@ -381,7 +381,7 @@ func TestCircuitBreaker_WaitsAloneIfItCannotPause(t *testing.T) {
 	})
 }
 
-// An error may have any text, and a pause may not.
+// An error may have any text, and a pause may not. It has none of it.
 func TestCircuitBreaker_PausesWhateverTheErrorSays(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "", "blanks": " \n", "NUL": "a\x00b", "bytes": "a\xffb", "much": strings.Repeat("ä", 10_000),
@@ -396,6 +396,7 @@ func TestCircuitBreaker_PausesWhateverTheErrorSays(t *testing.T) {
 				require.NoError(t, err)
 				require.Len(t, pauses, 1)
 				require.NoError(t, backend.Pause{By: pauses[0].By, Reason: pauses[0].Reason}.Check())
+				require.Equal(t, "an event failed; its error is in the log", pauses[0].Reason)
 			})
 		})
 	}

@@ -19,7 +19,7 @@ order-9 is stored
 order-10 is stored
 order-8 was waiting and is cancelled: 1
 resumed: true
-paused by circuit breaker of charge: the bank does not answer
+paused by circuit breaker of charge: 2 events failed in a row; their errors are in the log
 resumed: true
 order 7 was charged to the silver card
 dead letter order-9: there is no card
