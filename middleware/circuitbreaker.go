@@ -20,9 +20,8 @@ import (
 // that the handler needs, so that the outage uses up no attempts of those that wait.
 //
 // After Failures failures in a row the circuit is open: it pauses the topic, with the [backend.Pauser],
-// for all its consumers and handlers in all processes. The pause says how many have failed, and the log says
-// why: whoever sees the pauses sees no error. What this process
-// has received waits meanwhile, with its lease. When the pause is over, and no longer one holds, one
+// for all its consumers and handlers in all processes. The pause says how many have failed, and quotes no
+// error: the log does. What this process has received waits meanwhile, with its lease. When the pause is over, and no longer one holds, one
 // message is handled as a trial. If that succeeds, the others follow. If it fails, the next pause is
 // twice as long, up to MaxPause. To go on sooner, resume the topic, which is noticed within a second.
 //
@@ -255,8 +254,8 @@ func (c *circuit) failed(ctx context.Context, trial bool, cause error) {
 	}
 }
 
-// reason is why the topic is paused. Whoever lists the pauses reads it, and what the error says may be for fewer: it quotes
-// the handler, and perhaps the event.
+// reason is why the topic is paused. All programs that list the pauses read it. What an error says is for fewer: it may
+// quote the event.
 func (c *circuit) reason(trial bool) string {
 	switch {
 	case trial:
