@@ -51,8 +51,9 @@ type QueueState struct {
 	NextDue time.Time
 
 	// Added and Removed are how many messages were ever stored in the queue and removed from it, since the backend
-	// began to count: the difference of two states is what came and went between them. They are a statistic, which may lag a second behind, and
-	// which may begin anew, as after a crash. Both are -1 if the backend does not know.
+	// began to count: the difference of two states is what came and went between them. They are a statistic, which may lag behind: a second or
+	// two while the programs publish and consume, and longer while these rest. It may begin anew, as after a crash. Both are -1 if the backend does
+	// not know.
 	Added, Removed int64
 }
 

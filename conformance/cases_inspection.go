@@ -19,6 +19,9 @@ func inspection() []Case {
 		promise("a queue tells what is delayed",
 			"A delayed message counts as Invisible until it is due; NextDue is when the first of them is, and zero if there is none.",
 			needsInspection|needsDelay, queueTellsWhatIsDelayed),
+		promise("a count ends at its limit",
+			"Of more messages than MaxQueueCount, a queue counts that many, and says that there are more; of fewer, each is counted.",
+			needsInspection, countEndsAtLimit),
 		promise("the oldest tells the lag",
 			"Oldest is how long the message has waited that has waited longest, from when it was due; it is zero if none waits.",
 			needsInspection|needsDelay, oldestTellsLag),
@@ -32,7 +35,7 @@ func inspection() []Case {
 			"A dead letter counts in the queue of its own topic, and no more where it was.",
 			needsInspection|needsDeadLetter, deadLettersHaveQueue),
 		promise("what comes and goes is counted",
-			"From one state to another, Added grows by what was published and Removed by what was acked, and neither by a nack; or both are -1.",
+			"From one state to another, Added grows by what was published and Removed by what was acked, and neither by a nack, at the latest when the process has ended that did so; or both are -1.",
 			needsInspection, trafficIsCounted),
 		promise("bindings tell groups",
 			"Each group is bound to its topic, or its pattern, with the queue that its state names; they come in the order of their topics.",
@@ -138,6 +141,23 @@ func queueTellsWhatIsDelayed(h *harness) {
 	h.require(due >= time.Hour-slack-h.promises.DelayResolution && due <= time.Hour+tolerance(h)+slack, "the next one is said to be due after %v instead of an hour", due)
 }
 
+func countEndsAtLimit(h *harness) {
+	p, topic := connect(h, PeerConfig{}), h.topic()
+	p.initialize(topic)
+	const batch = backend.MaxQueueCount / 10
+	msgs := h.messages(numbered(batch)...)
+	for range 9 {
+		p.send(topic, msgs...)
+	}
+	awaitCounts(p, topic, "", 9*batch, 0, "when nine tenths of what is counted wait")
+	p.send(topic, msgs...)
+	p.publish(topic, "one more")
+	state := awaitState(p, topic, "", "count MaxQueueCount messages and no more", func(s backend.QueueState) bool {
+		return s.Waiting == backend.MaxQueueCount && s.Invisible == 0
+	})
+	h.require(state.WaitingCapped && !state.InvisibleCapped, "that more messages wait is said to be %v, and that more do not %v", state.WaitingCapped, state.InvisibleCapped)
+}
+
 // requireLag ends the case unless Oldest is how long a message waits that became due between two moments.
 func requireLag(p *peer, topic string, waiting int, from, to time.Time) {
 	begin := time.Now()
@@ -229,12 +249,16 @@ func trafficIsCounted(h *harness) {
 	one.initialize(topic)
 	before := awaitCounts(two, topic, "", 0, 0, "when nothing was published")
 	in := one.subscribe(topic)
-	one.publish(topic, numbered(5)...)
-	received := in.receiveAll(numbered(5)...)
-	h.nack(received["4"])
-	h.ack(received["0"])
-	h.ack(received["1"])
-	h.ack(in.expect("4"))
+	one.publish(topic, "a", "b", "c", "d", "e")
+	received := in.receiveAll("a", "b", "c", "d", "e")
+	h.nack(received["a"])
+	for _, label := range []string{"b", "c"} {
+		h.ack(received[label])
+	}
+	h.ack(in.expect("a"))
+	h.nack(received["d"])
+	h.nack(received["e"])
+	one.mustClose() // while it rests, it may keep what it has counted
 	awaitState(two, topic, "", "tell that five messages came and three were acked, or -1", func(s backend.QueueState) bool {
 		if before.Added == -1 && before.Removed == -1 {
 			return s.Added == -1 && s.Removed == -1

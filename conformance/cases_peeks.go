@@ -31,6 +31,9 @@ func peeks() []Case {
 		promise("a peek knows groups apart",
 			"A peek shows the messages of the group that it names and of no other, and without a group those of the topic's own queue.",
 			needsInspection|needsGroups, peekKnowsGroupsApart),
+		promise("a peek into the queue of a pattern says the topics",
+			"The messages of a group that takes a pattern are counted and shown by the name of the pattern, and each says the topic that it was published to.",
+			needsInspection|needsGroups|needsPatterns, peekSaysTopics),
 		promise("what does not exist has no messages",
 			"A peek into a topic or a group that does not exist shows nothing, returns no error, and creates no queue.",
 			needsInspection, peekIntoNothing),
@@ -187,6 +190,22 @@ func peekKnowsGroupsApart(h *harness) {
 			h.require(f.ID == sent.UUID && f.Place == backend.InGroup, "the message %q is shown in the place %q", f.ID, f.Place)
 		}
 	}
+}
+
+func peekSaysTopics(h *harness) {
+	topic, look := h.topic(), connect(h, PeerConfig{})
+	connect(h, PeerConfig{Group: "one"}).initialize(topic + ".*")
+	connect(h, PeerConfig{Group: "two"}).initialize(topic + ".a")
+	publishEach(h, look, topic+".a", topic+".b")
+	awaitCounts(look, topic+".*", "one", 2, 0, "when messages were published to two topics that the pattern matches")
+	found := peek(look, topic+".*", backend.Peek{Group: "one"})
+	h.require(len(found) == 2, "%d messages are shown instead of 2", len(found))
+	for _, f := range found {
+		published := strings.TrimPrefix(string(f.Payload), h.id+"-")
+		h.require(f.PublishedTo == published && f.Place == backend.InGroup, "a message of %q says that it was published to %q, and is in the place %q", published, f.PublishedTo, f.Place)
+	}
+	exact := peek(look, topic+".a", backend.Peek{Group: "two"})
+	h.require(len(exact) == 1 && exact[0].PublishedTo == "", "what did not come by a pattern says a topic, or is not shown: %+v", exact)
 }
 
 func peekIntoNothing(h *harness) {

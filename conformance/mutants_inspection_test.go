@@ -77,6 +77,7 @@ func inspectionMutants() []mutant {
 	const (
 		isWaiting = "inspection/a queue tells what waits"
 		isDelayed = "inspection/a queue tells what is delayed"
+		isCapped  = "inspection/a count ends at its limit"
 		hasLag    = "inspection/the oldest tells the lag"
 		isListed  = "inspection/queues are listed in order"
 		hasGroups = "inspection/groups have queues of their own"
@@ -107,6 +108,25 @@ func inspectionMutants() []mutant {
 				if _, invisible := waitingOf(p, s); len(invisible) > 0 {
 					s.NextDue = invisible[len(invisible)-1].VisibleAt
 				}
+			}),
+		},
+		{
+			name: "counts have no end", breaks: "a queue counts more messages than MaxQueueCount", killedBy: []string{isCapped},
+			fault: statesAs(func(_ *process, s *backend.QueueState) {
+				if s.WaitingCapped {
+					s.Waiting = int(s.Added-s.Removed) - s.Invisible
+				}
+			}),
+		},
+		{
+			name: "a count that ended is all", breaks: "nothing says that there are more messages than were counted", killedBy: []string{isCapped},
+			fault: statesAs(func(_ *process, s *backend.QueueState) { s.WaitingCapped = false }),
+		},
+		{
+			name: "a count ends early", breaks: "a queue counts 1,000 messages, and says that there are more", killedBy: []string{isCapped},
+			fault: statesAs(func(_ *process, s *backend.QueueState) {
+				s.WaitingCapped = s.Waiting > 1000
+				s.Waiting = min(s.Waiting, 1000)
 			}),
 		},
 		{
@@ -339,6 +359,10 @@ func peekMutants() []mutant {
 					chosen.Group = "one"
 				}
 			}),
+		},
+		{
+			name: "a peek says no topics", breaks: "a message of a pattern does not say the topic that it was published to", killedBy: []string{"peeks/a peek into the queue of a pattern says the topics"},
+			fault: each(func(f *backend.Peeked) { f.PublishedTo = "" }),
 		},
 		{
 			name: "a peek creates a queue", breaks: "a topic that was looked at exists from then on", killedBy: []string{isNothing},

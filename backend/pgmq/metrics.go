@@ -51,9 +51,10 @@ type QueueMetrics struct {
 	NextDue time.Time
 
 	// Estimate is about how many messages there are, and DeadRows how many rows
-	// VACUUM has to remove. Both come from PostgreSQL's statistics, which lag a
-	// second behind, and begin anew after a crash: then they are too small until
-	// autovacuum has been there.
+	// VACUUM has to remove. Both come from PostgreSQL's statistics. A connection that
+	// is busy adds to these once a second, and one that rests after 10 seconds, or before
+	// PostgreSQL 15 with its next statement. They begin anew after a crash: then both are
+	// too small until autovacuum has been there.
 	Estimate int64
 	DeadRows int64
 
