@@ -1,6 +1,8 @@
 package console
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"mime"
@@ -166,13 +168,17 @@ func (v actionsView) do() {
 	v.samples.outdate()
 	action, by := v.form("action"), v.user(v.r)
 	switch {
+	case err != nil && got.text == "" && unknownOutcome(err) != "":
+		v.config.Logger.Warn("ezq: it is not known whether a change from the console was made", "action", action, "by", by, "of", of, "error", err)
+		v.failed(err)
+		return
 	case err != nil:
 		v.config.Logger.Warn("ezq: a change from the console has failed, or is not complete", "action", action, "by", by, "of", of, "result", got.text, "error", err)
 		if got.text == "" {
 			v.failed(err)
 			return
 		}
-		got.text += " Not all was done: " + v.explained(err)
+		got.text += " " + cmp.Or(unknownRest(err), "Not all was done: "+v.explained(err))
 	case got.changed:
 		v.config.Logger.Info("ezq: something was changed from the console", "action", action, "by", by, "of", of, "result", got.text)
 	default:
@@ -182,6 +188,14 @@ func (v actionsView) do() {
 	remember(v.w, to, got.text)
 	v.w.Header().Set("Location", to)
 	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+// unknownRest is unknownOutcome for a change of which something was certainly done.
+func unknownRest(err error) string {
+	if unknown, ok := errors.AsType[*backend.UnknownOutcomeError](err); ok {
+		return fmt.Sprintf("Whether more was done is not known: the answer is lost for up to %d messages. Look whether they were changed, before you go on.", unknown.Most)
+	}
+	return ""
 }
 
 // doneLink returns the link to the page that says what was done.

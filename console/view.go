@@ -121,6 +121,10 @@ func (v *view) failed(err error) bool {
 	if err == nil {
 		return false
 	}
+	if why := unknownOutcome(err); why != "" {
+		v.fail(http.StatusBadGateway, why, "Look whether it was done, before you do it again.")
+		return true
+	}
 	if v.timedOut(err) {
 		v.fail(http.StatusGatewayTimeout, fmt.Sprintf("It took longer than %v, and was given up.", v.config.Timeout), "Try again when the server is less busy, or ask for less.")
 		return true
@@ -140,6 +144,23 @@ func (v *view) failed(err error) bool {
 	}
 	v.fail(http.StatusBadGateway, err.Error(), "")
 	return true
+}
+
+// unknownOutcome says that the answer to a change is lost, or "" if it is not.
+func unknownOutcome(err error) string {
+	unknown, ok := errors.AsType[*backend.UnknownOutcomeError](err)
+	if !ok {
+		return ""
+	}
+	about := "."
+	switch n := int64(unknown.Most); n {
+	case 0:
+	case 1:
+		about = " for 1 message."
+	default:
+		about = " for up to " + grouped(n) + " messages."
+	}
+	return "Whether it was done is not known: the answer is lost" + about
 }
 
 // errNoLetters is that no dead letter is chosen.

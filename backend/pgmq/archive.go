@@ -72,7 +72,7 @@ func (f ReplayFilter) replay(ctx context.Context, pool *pgxpool.Pool, queue stri
 			break
 		}
 		if err != nil {
-			return replayed, replayDenied(err, queue, columns)
+			return replayed, replayDenied(fault.Changed(err, n), queue, columns)
 		}
 		replayed += n
 	}
@@ -92,7 +92,7 @@ func purgeArchive(ctx context.Context, pool *pgxpool.Pool, queue string, before 
 			return deleted, keptError(kept, queuename.Archive(queue))
 		}
 		if err != nil {
-			return deleted, err
+			return deleted, fault.Changed(err, removed)
 		}
 		deleted, kept = deleted+removed, kept+n-removed
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
@@ -89,5 +90,5 @@ func (p *deadLetterPurge) delete(ctx context.Context, doomed []int64) error {
 	if err == nil {
 		p.done.Removed, p.done.Busy, p.kept = p.done.Removed+removed, p.done.Busy+there-locked, p.kept+locked-removed
 	}
-	return err
+	return fault.Changed(err, removed)
 }

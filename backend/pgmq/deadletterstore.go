@@ -166,7 +166,7 @@ func (d *deadLetterStore) edit(ctx context.Context, from string, e backend.DeadL
 		return fault.Classify(op, from, err)
 	}
 	edit := &deadLetterEdit{DeadLetterEdit: e, queue: look.queue}
-	err = look.run(ctx, func(tx pgx.Tx) error { return edit.run(ctx, tx) })
+	err = fault.Changed(look.run(ctx, func(tx pgx.Tx) error { return edit.run(ctx, tx) }), 1)
 	return deadLetterError(ctx, d.publisher.pool, op, from, err)
 }
 

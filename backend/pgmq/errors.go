@@ -56,7 +56,8 @@ var (
 )
 
 // What became of the messages of a publish that failed. Its [*Error] matches one
-// of these, besides what went wrong.
+// of these, besides what went wrong. That of another change, as [Client.Redrive] makes it, matches the
+// second, or else nothing was changed beside what was returned.
 var (
 	// ErrRejected: certainly none of the messages is stored.
 	ErrRejected = fault.ErrRejected
@@ -77,7 +78,8 @@ var (
 //   - Topic string: empty if the error does not concern a single one.
 //   - Kind error: one of the errors of this package, or nil if none says it.
 //   - Remedy string: what an operator can do. It is empty if Cause says it all.
-//   - Outcome error: [ErrRejected] or [ErrUnknownOutcome] if a publish failed.
+//   - Outcome error: [ErrRejected] or [ErrUnknownOutcome] if a publish failed. If the answer to another change is
+//     lost, it matches [ErrUnknownOutcome], and is a [*backend.UnknownOutcomeError] for [errors.As].
 //   - Cause error: the error as it came. What PostgreSQL says is a [*pgconn.PgError] for
 //     [errors.As], all of whose texts may quote a message. Errors of pgx that contain the password
 //     are not kept.

@@ -60,6 +60,7 @@ func purge(ctx context.Context, pool *pgxpool.Pool, queue string) (deleted int, 
 		err := transact.Run(ctx, pool, "", func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, sql, pgx.QueryExecModeCacheDescribe, after, last).Scan(&doomed, &removed, &after)
 		})
+		err = fault.Changed(err, removed)
 		if err != nil || doomed == 0 {
 			return deleted, cmp.Or(halted(err, deleted, queuename.Table(queue)), keptError(kept, queuename.Table(queue)))
 		}

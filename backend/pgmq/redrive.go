@@ -78,7 +78,10 @@ func (r *redrive) moveOldest(ctx context.Context, limit int) (moved int, err err
 			return moved, err
 		}
 		after = next
-		moved += r.moveAll(ctx, some)
+		n, err := r.moveAll(ctx, some)
+		if moved += n; err != nil {
+			return moved, err
+		}
 	}
 	return moved, nil
 }
@@ -129,18 +132,21 @@ func (r *redrive) choose(ctx context.Context, found []seen, limit int) (chosen [
 	return chosen, last, nil
 }
 
-// moveAll moves what can be moved, and remembers where nothing can go.
-func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int) {
+// moveAll moves what can be moved, and remembers where nothing can go. It ends where it is unknown what was moved.
+func (r *redrive) moveAll(ctx context.Context, all []bundle) (moved int, lost error) {
 	for _, b := range all {
 		r.failuresInRow = 0
 		n, err := r.moveSome(ctx, b)
 		moved += n
-		if err != nil {
+		switch {
+		case fault.IsLost(err):
+			return moved, err
+		case err != nil:
 			r.failed = cmp.Or(r.failed, err)
 			r.blocked[b.to.key()] = !fault.IsServerError(err) || r.hasTooManyFailures(err)
 		}
 	}
-	return moved
+	return moved, nil
 }
 
 // maxFailuresInRow is how many dead letters fail by themselves, one after the other, for what may be
@@ -156,6 +162,8 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 	case err == nil:
 		r.failuresInRow = 0
 		return moved, nil
+	case fault.IsLost(err):
+		return 0, err
 	case half == 0 && fault.MayBeRetried(err):
 		r.failuresInRow++
 	}
@@ -164,7 +172,13 @@ func (r *redrive) moveSome(ctx context.Context, b bundle) (moved int, err error)
 		return 0, err
 	}
 	first, err := r.moveSome(ctx, bundle{b.to, b.ids[:half]})
+	if fault.IsLost(err) {
+		return first, err
+	}
 	second, failed := r.moveSome(ctx, bundle{b.to, b.ids[half:]})
+	if fault.IsLost(failed) {
+		err = failed
+	}
 	return first + second, cmp.Or(err, failed)
 }
 
@@ -205,6 +219,7 @@ func (r *redrive) move(ctx context.Context, b bundle) (moved int, err error) {
 			}
 			return tx.QueryRow(ctx, sql, r.look.arguments(b.ids, deadLetterKeys(), r.from)...).Scan(&moved, &undeleted, &busy)
 		})
+		err = fault.Changed(err, moved)
 		switch {
 		case err == nil:
 			if moved > 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
@@ -139,7 +140,7 @@ func (s schedules) change(ctx context.Context, name string, decide func(schedule
 	if err := s.check(ctx); err != nil {
 		return err
 	}
-	id := scheduleID(name)
+	id, changes := scheduleID(name), false
 	err := s.publisher.transact(ctx, func(inside *Publisher) error {
 		found, err := position(ctx, inside.db, id)
 		if err != nil {
@@ -149,12 +150,15 @@ func (s schedules) change(ctx context.Context, name string, decide func(schedule
 			return pgx.ErrNoRows
 		}
 		change := decide(found)
-		if change == nil {
+		if changes = change != nil; !changes {
 			return nil
 		}
 		value, _ := json.Marshal(change.value) // cannot fail: years end at 9999
 		return execute(ctx, inside.db, pauseScheduleSQL, id, change.path, string(value), timeOrNull(change.last))
 	})
+	if sent, ok := errors.AsType[*insert.SendError](err); ok && changes {
+		err = fault.Sent(sent.Cause)
+	}
 	return scheduleDenied(err, "SELECT (msg_id, message), UPDATE (message)")
 }
 

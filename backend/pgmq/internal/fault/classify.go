@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -42,6 +43,7 @@ func (s Subject) Classify(err error) error {
 	}
 	if known, ok := errors.AsType[*Error](err); ok {
 		e := *known
+		e.Outcome = cmp.Or(e.Outcome, outcome(err))
 		if e.Op == "" {
 			e.Op = s.Op
 		}
@@ -53,7 +55,7 @@ func (s Subject) Classify(err error) error {
 	if invalid, ok := errors.AsType[*queuename.InvalidError](err); ok {
 		return &Error{Op: s.Op, Topic: invalid.Topic, Kind: ErrInvalidTopic, Cause: invalid}
 	}
-	e := &Error{Op: s.Op, Topic: s.Topic, Cause: WithoutSecrets(err)}
+	e := &Error{Op: s.Op, Topic: s.Topic, Outcome: outcome(err), Cause: WithoutSecrets(err)}
 	e.Kind, e.Remedy = s.diagnose(err)
 	return e
 }

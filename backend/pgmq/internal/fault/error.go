@@ -51,7 +51,8 @@ type Error struct {
 	// Remedy tells an operator what to do. It is empty if Cause says it all.
 	Remedy string
 
-	// Outcome is [ErrRejected] or [ErrUnknownOutcome] if a publish failed.
+	// Outcome is [ErrRejected] or [ErrUnknownOutcome] if a publish failed. If the answer to another change is lost, it matches
+	// [ErrUnknownOutcome] and is a [*backend.UnknownOutcomeError] for [errors.As].
 	Outcome error
 
 	// Cause is the error as it came. What PostgreSQL says is a [*pgconn.PgError]

@@ -123,10 +123,10 @@ func (t Table) Pause(ctx context.Context, consumers Consumers, p backend.Pause) 
 		s := p.For.Seconds()
 		seconds = &s
 	}
-	rows, err := t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
+	rows, err := t.change(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
 	if fault.IsCode(err, "42P01") && !t.NoCreate { // undefined_table
 		if err = ownTable(pauseRights).Ensure(ctx, t.Pool); err == nil {
-			rows, err = t.query(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
+			rows, err = t.change(ctx, pauseFile, consumers.Queue, consumers.Topic, consumers.Group, p.By, p.Reason, seconds)
 		}
 	}
 	if err != nil {
@@ -144,7 +144,7 @@ func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err erro
 	if fault.IsCode(err, "42P01") {
 		return false, nil
 	}
-	return resumed, ownTable(resumeRights).Explain(err)
+	return resumed, ownTable(resumeRights).Explain(fault.Sent(err))
 }
 
 // ListAll returns all pauses that hold now. If there are more than it lists, it returns a [*backend.TruncatedError]
@@ -190,6 +190,15 @@ func (t Table) list(ctx context.Context, topic string, consumers []Consumers) ([
 // queuesOf returns the names of queues, or nil if there are none.
 func queuesOf(byQueue map[string]Consumers) []string {
 	return slices.Collect(maps.Keys(byQueue))
+}
+
+// change is query for a statement that changes the table.
+func (t Table) change(ctx context.Context, file string, args ...any) ([]row, error) {
+	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
+		return nil, err
+	}
+	rows, err := query(ctx, t.Pool, file, args...)
+	return rows, fault.Sent(err)
 }
 
 // query is the function query on a table that is trusted.

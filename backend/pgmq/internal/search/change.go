@@ -57,7 +57,7 @@ func (c change) runOn(ctx context.Context, s Search, chosen choice, t table) (on
 		err = t.denied(c.privileges, fault.WithoutSecrets(err))
 	}
 	if err != nil {
-		return changed{}, missed{}, err // if the reply to the commit was lost, it may be done, and can be repeated
+		return changed{}, missed{}, fault.Changed(err, one.waiting+one.running)
 	}
 	return one, left, nil
 }

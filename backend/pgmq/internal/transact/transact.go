@@ -3,6 +3,7 @@
 package transact
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -59,14 +60,33 @@ type Sender interface {
 }
 
 // Run runs statements that take effect together, and are planned as those of a
-// [Batch] are. A setting for its length, as in "lock_timeout = '1s'", may be empty.
+// [Batch] are. A setting for its length, as in "lock_timeout = '1s'", may be empty. If they succeed, and their commit does
+// not, the error is a [*CommitError].
 func Run(ctx context.Context, pool *pgxpool.Pool, setting string, run func(tx pgx.Tx) error) error {
 	begin := ReadCommittedSQL + "; " + PlanSQL
 	if setting != "" {
 		begin += "; set local " + setting
 	}
-	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, run)
+	sent := false
+	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
+		err := cmp.Or(run(tx), ctx.Err())
+		sent = err == nil
+		return err
+	})
+	if err != nil && sent {
+		return &CommitError{err}
+	}
+	return err
 }
+
+// CommitError is an error of the commit itself: what was to be committed may be.
+type CommitError struct{ Cause error }
+
+// Error is that of the cause.
+func (e *CommitError) Error() string { return e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e *CommitError) Unwrap() error { return e.Cause }
 
 // Wait waits for d between two transactions, and reports whether ctx lives.
 func Wait(ctx context.Context, d time.Duration) bool {

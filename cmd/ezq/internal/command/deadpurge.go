@@ -23,7 +23,8 @@ type purgeFlags struct {
 // purgeView is what dead purge --json prints.
 type purgeView struct {
 	Deleted int `json:"deleted"`
-	Busy    int `json:"busy"` // those that are locked, and stay
+	Busy    int `json:"busy"`              // those that are locked, and stay
+	Unknown int `json:"unknown,omitempty"` // those that may have been deleted too: the answer is lost
 }
 
 func newDeadPurge(s *session) *cobra.Command {
@@ -93,11 +94,13 @@ func purgeDead(ctx context.Context, s *session, client *pgmq.Client, f *purgeFla
 		done, err = client.PurgeDeadLetters(ctx, f.topic, f.selected(0))
 		return err
 	})
+	unknown := err
 	err = f.explainError(err, f.remedy())
 	if *f.asJSON {
-		return errors.Join(s.printJSON(purgeView{Deleted: done.Removed, Busy: done.Busy}), err)
+		return errors.Join(s.printJSON(purgeView{Deleted: done.Removed, Busy: done.Busy, Unknown: unknownOf(unknown)}), err)
 	}
 	s.printf("deleted: %d\n", done.Removed)
+	printUnknown(s, unknown, "deleted")
 	if done.Busy > 0 {
 		s.printf("left, since they are locked: %d\n", done.Busy)
 	}

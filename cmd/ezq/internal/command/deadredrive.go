@@ -70,7 +70,8 @@ func (f *redriveFlags) remedy() string {
 type redriveView struct {
 	Origins []originView `json:"origins"`
 	Moved   int          `json:"moved"`
-	Busy    int          `json:"busy"` // those that are leased, delayed or locked, and stay
+	Busy    int          `json:"busy"`              // those that are leased, delayed or locked, and stay
+	Unknown int          `json:"unknown,omitempty"` // those that may have been moved too: the answer is lost
 }
 
 // originView is dead letters that came from one place.
@@ -116,10 +117,11 @@ func redriveDead(ctx context.Context, s *session, client *pgmq.Client, f *redriv
 		return err
 	})
 	if *f.asJSON {
-		view.Moved, view.Busy = done.Moved, done.Busy
+		view.Moved, view.Busy, view.Unknown = done.Moved, done.Busy, unknownOf(err)
 		return errors.Join(s.printJSON(view), explainStrays(err, f.remedy()))
 	}
 	s.printf("moved back: %d\n", done.Moved)
+	printUnknown(s, err, "moved back")
 	if err != nil {
 		return explainStrays(err, f.remedy()) // a queue that is not there is one of those that dead letters go to
 	}

@@ -104,9 +104,10 @@ func newCancel(s *session) *cobra.Command {
 		done, err := cancel(ctx, args[0], *chosen)
 		switch {
 		case *asJSON:
-			err = errors.Join(s.printJSON(cancelView{Deleted: done.Removed + done.Stopped, Running: done.Stopped, Busy: done.Busy}), err)
+			err = errors.Join(s.printJSON(cancelView{Deleted: done.Removed + done.Stopped, Running: done.Stopped, Busy: done.Busy, Unknown: unknownOf(err)}), err)
 		default:
 			s.printf("deleted: %d\n", done.Removed+done.Stopped)
+			printUnknown(s, err, "deleted")
 			if done.Stopped > 0 {
 				s.printf("of these were with a consumer, or failed before: %d\n", done.Stopped)
 			}
@@ -126,8 +127,9 @@ func newCancel(s *session) *cobra.Command {
 // cancelView is what cancel --json prints.
 type cancelView struct {
 	Deleted int `json:"deleted"`
-	Running int `json:"running"` // of these, those that were with a consumer, or failed before
-	Busy    int `json:"busy"`    // those that stay
+	Running int `json:"running"`           // of these, those that were with a consumer, or failed before
+	Busy    int `json:"busy"`              // those that stay
+	Unknown int `json:"unknown,omitempty"` // those that may have been deleted too: the answer is lost
 }
 
 func newReschedule(s *session) *cobra.Command {
@@ -162,9 +164,10 @@ func newReschedule(s *session) *cobra.Command {
 		}
 		done, err := client.Reschedule(ctx, args[0], *chosen, at)
 		if *asJSON {
-			err = errors.Join(s.printJSON(rescheduleView{Moved: done.Moved, At: at.UTC(), Busy: done.Busy}), err)
+			err = errors.Join(s.printJSON(rescheduleView{Moved: done.Moved, At: at.UTC(), Busy: done.Busy, Unknown: unknownOf(err)}), err)
 		} else {
 			s.printf("moved to %s: %d\n", timeText(at), done.Moved)
+			printUnknown(s, err, "moved")
 		}
 		if done.Busy > 0 {
 			return errors.Join(err, fmt.Errorf("not moved: %d, which a consumer has, or which failed before and come again", done.Busy))
@@ -176,9 +179,10 @@ func newReschedule(s *session) *cobra.Command {
 
 // rescheduleView is what reschedule --json prints.
 type rescheduleView struct {
-	Moved int       `json:"moved"`
-	At    time.Time `json:"at"`
-	Busy  int       `json:"busy"` // those that stay
+	Moved   int       `json:"moved"`
+	At      time.Time `json:"at"`
+	Busy    int       `json:"busy"`              // those that stay
+	Unknown int       `json:"unknown,omitempty"` // those that may have been moved too: the answer is lost
 }
 
 // delayFlag defines --delay.
