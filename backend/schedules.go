@@ -46,6 +46,15 @@ type ScheduleState struct {
 	Paused *Paused // the pause that holds now; nil if there is none
 }
 
+// overdueAfter is how late a tick may be that a program takes: clocks differ, and publishing takes time.
+const overdueAfter = 10 * time.Second
+
+// OverdueAt reports whether the Next tick should have been taken some time before now, and was not: no program runs the
+// schedule, or none can publish. One that is paused is never overdue.
+func (s ScheduleState) OverdueAt(now time.Time) bool {
+	return s.Paused == nil && !s.Next.IsZero() && now.Sub(s.Next) > overdueAfter
+}
+
 // UnknownSchedule returns why a schedule cannot be paused that the backend does not know.
 func UnknownSchedule(name string) error {
 	return &RefusedError{

@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/ezq-go/ezq/backend"
 )
@@ -46,6 +47,9 @@ func (v listsView) schedules() {
 	}
 	v.show(http.StatusOK, "schedules", "Schedules", listed(v.view, states, func(s backend.ScheduleState) string { return s.Name }))
 }
+
+// overdue reports whether no program has taken a tick whose time has come.
+func overdue(s backend.ScheduleState) bool { return s.OverdueAt(time.Now()) }
 
 // groups shows what gets copies of which topics.
 func (v listsView) groups() {

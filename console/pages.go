@@ -27,7 +27,7 @@ type pages struct{ all *template.Template }
 func newPages() (*pages, error) {
 	all := template.New("")
 	all.Funcs(template.FuncMap{
-		"ago": ago, "age": age, "stamp": stamp, "count": count, "visible": visible, "body": body, "link": link, "spark": spark, "rate": rate,
+		"ago": ago, "age": age, "overdue": overdue, "stamp": stamp, "count": count, "visible": visible, "body": body, "link": link, "spark": spark, "rate": rate,
 		"render": func(name string, data any) (template.HTML, error) {
 			var text bytes.Buffer
 			err := all.ExecuteTemplate(&text, name, data)

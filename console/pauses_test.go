@@ -74,6 +74,36 @@ func TestPause_OfAScheduleThatALongerOneOutlastsChangesNothing(t *testing.T) {
 	require.Contains(t, s.do(form("action", "pause-schedule", "schedule", "nightly", "why", "x", "for", "1h")).body, "Not changed: a longer pause holds, "+held)
 }
 
+// lateShop has a schedule whose next tick nothing has taken, one that ticks, and one that is paused.
+type lateShop struct{ *memory.Broker }
+
+func (lateShop) Schedules() backend.Schedules { return lateSchedules{} }
+
+type lateSchedules struct{ backend.Schedules }
+
+func (lateSchedules) List(context.Context) ([]backend.ScheduleState, error) {
+	at := time.Now().Add(-time.Hour)
+	return []backend.ScheduleState{
+		{Name: "late", Last: at, Next: at.Add(time.Minute)},
+		{Name: "nightly", Last: at, Next: at.Add(2 * time.Hour)},
+		{Name: "paused", Last: at, Next: at.Add(time.Minute), Paused: &backend.Paused{By: "ben", Reason: "audit"}},
+	}, nil
+}
+
+func TestSchedules_ThatNoProgramTicksAreOverdue(t *testing.T) {
+	t.Parallel()
+	page := newSite(t, lateShop{newBroker(t)}, console.ReadOnly()).get("/schedules").body
+	_, page, ok := strings.Cut(page, `<th scope="row">late</th>`)
+	require.True(t, ok)
+	late, page, _ := strings.Cut(page, `<th scope="row">nightly</th>`)
+	nightly, paused, _ := strings.Cut(page, `<th scope="row">paused</th>`)
+	require.Regexp(t, `<span class="tag bad">overdue</span> since 20\S+ \S+ UTC: no program has ticked`, late)
+	require.Contains(t, nightly, `<span class="tag good">runs</span>`)
+	require.Contains(t, nightly, ">in ")
+	require.Contains(t, paused, `<td class="nowrap">none</td>`, "its ticks pass")
+	require.NotContains(t, nightly+paused, "overdue")
+}
+
 func TestPauses_OfWhatHasNoQueueAreListedAndResumed(t *testing.T) {
 	t.Parallel()
 	broker := newGroups(t)

@@ -42,13 +42,21 @@ func listsSchedules(s *session, cmd *cobra.Command) {
 			return err
 		}
 		table := terminal.NewTable(s.style, "SCHEDULE", "LAST", "NEXT")
+		now := time.Now()
 		for _, known := range all {
-			table.Add(terminal.Printable(known.Name), timeOrDash(known.Last), timeOrDash(known.Next))
+			next := timeOrDash(known.Next)
+			if known.Paused != nil { // its ticks pass
+				next = "-"
+			}
+			table.Add(terminal.Printable(known.Name), timeOrDash(known.Last), next)
 		}
 		if failed := table.Write(s.Out); failed != nil {
 			return failed
 		}
 		for _, known := range all {
+			if known.OverdueAt(now) {
+				s.printf("overdue: %s since %s: no program has ticked\n", terminal.Printable(known.Name), timeText(known.Next))
+			}
 			if known.Paused != nil {
 				s.printf("%s\n", formatPause(terminal.Printable(known.Name), *known.Paused))
 			}
@@ -61,14 +69,16 @@ func listsSchedules(s *session, cmd *cobra.Command) {
 type scheduleView struct {
 	Name   string     `json:"name"`
 	Last   time.Time  `json:"last"`
-	Next   *time.Time `json:"next,omitempty"` // missing if there is none, or none is known
+	Next   *time.Time `json:"next,omitempty"` // missing if there is none, or none is known, or in a pause
 	Paused *pauseView `json:"paused,omitempty"`
+
+	Overdue bool `json:"overdue,omitempty"` // no program has ticked at Next
 }
 
 func printScheduleLines(s *session, all []backend.ScheduleState, err error) error {
 	for _, known := range all {
-		v := scheduleView{Name: known.Name, Last: known.Last.UTC()}
-		if !known.Next.IsZero() {
+		v := scheduleView{Name: known.Name, Last: known.Last.UTC(), Overdue: known.OverdueAt(time.Now())}
+		if !known.Next.IsZero() && known.Paused == nil {
 			next := known.Next.UTC()
 			v.Next = &next
 		}

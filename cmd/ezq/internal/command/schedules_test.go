@@ -47,13 +47,29 @@ func TestSchedules_ArePausedAndResumed(t *testing.T) {
 	_, out, _ = outputOf(t, database, "schedules", "pause", "report\x1b", "--by", "bob", "--reason", "lunch", "--for", "1m")
 	require.Contains(t, out, "by ada: audit\nthis pause holds, since it ends later; to replace it, resume the schedule first\n")
 	_, out, _ = outputOf(t, database, "schedules")
-	require.Contains(t, out, "\npaused: \"report\\x1b\" since TIME, until TIME, by ada: audit\n")
+	require.Contains(t, out, "\"report\\x1b\" TIME -\npaused: \"report\\x1b\" since TIME, until TIME, by ada: audit\n")
 
 	code, out, errOut = outputOf(t, database, "schedules", "resume", "report\x1b")
 	require.Zero(t, code, errOut)
 	require.Equal(t, "resumed: \"report\\x1b\"; the ticks of the pause are not made up for\n", out)
 	_, out, _ = outputOf(t, database, "schedules", "resume", "report\x1b")
 	require.Equal(t, "\"report\\x1b\" was not paused\n", out)
+}
+
+func TestSchedules_ThatNoProgramTicksAreOverdue(t *testing.T) {
+	t.Parallel()
+	database, client := setUp(t)
+	runSchedule(t, client, "report")
+	pgtest.Exec(t, pgtest.Pool(t, database), `update pgmq.q_ezq_schedules set message = message || '{"next": "2026-01-31T09:00:00Z"}'`)
+	code, out, errOut := outputOf(t, database, "schedules")
+	require.Zero(t, code, errOut)
+	require.Equal(t, "SCHEDULE LAST NEXT\nreport TIME TIME\noverdue: report since TIME: no program has ticked\n", out)
+	_, out, _ = outputOf(t, database, "schedules", "--json")
+	require.Contains(t, out, `"next":"2026-01-31T09:00:00Z","overdue":true}`)
+	code, _, errOut = outputOf(t, database, "schedules", "pause", "report", "--reason", "audit", "--by", "ada")
+	require.Zero(t, code, errOut)
+	_, out, _ = outputOf(t, database, "schedules")
+	require.Equal(t, "SCHEDULE LAST NEXT\nreport TIME -\npaused: report since TIME, until it is resumed, by ada: audit\n", out)
 }
 
 func TestSchedules_UnknownOneIsNamed(t *testing.T) {
