@@ -23,7 +23,7 @@ type foundView struct {
 	DueAt       *time.Time        `json:"due_at,omitempty"` // missing if it is always due, or never
 	Deliveries  int               `json:"deliveries"`
 	Failures    int               `json:"failures"`
-	UniqueKey   string            `json:"key,omitempty"`
+	UniqueKey   string            `json:"unique_key,omitempty"`
 	Size        int               `json:"size"`
 	Metadata    map[string]string `json:"metadata,omitempty"`
 	Payload     json.RawMessage   `json:"payload,omitempty"`
@@ -95,7 +95,7 @@ func formatFound(f backend.Found) string {
 		what = terminal.Printable(name) + ", " + what
 	}
 	if f.UniqueKey != "" {
-		what += ", key " + terminal.Printable(f.UniqueKey)
+		what += ", unique key " + terminal.Printable(f.UniqueKey)
 	}
 	if f.Err != nil {
 		what += "; " + unreadable(f.Err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +19,7 @@ import (
 func singleFlags(cmd *cobra.Command) *backend.Selection {
 	var chosen backend.Selection
 	cmd.Flags().StringVar(&chosen.ID, "id", "", "the ID, as a consumer gets it")
-	cmd.Flags().StringVarP(&chosen.UniqueKey, "key", "k", "", "the key of ezq.Unique, Replace or Debounce")
+	cmd.Flags().StringVarP(&chosen.UniqueKey, "unique", "u", "", "the key of ezq.Unique, Replace or Debounce")
 	return &chosen
 }
 
@@ -33,15 +35,13 @@ All that is given must match.`,
 	chosen := singleFlags(cmd)
 	cmd.Flags().StringVarP(&chosen.Event, "event", "e", "", "the name of the event")
 	headerFlag(cmd, &chosen.Header, &chosen.Value, "a header of the event")
+	key := cmd.Flags().StringP("key", "k", "", "the key by which events stay in order, as that of ezq.Key")
 	fieldFlag(cmd, &chosen.Field, &chosen.Equals)
 	cmd.Flags().IntVarP(&chosen.Limit, "max", "n", 20, "show at most so many events")
 	payload := cmd.Flags().BoolP("payload", "p", false, "with their payloads")
 	asJSON := jsonLinesFlag(cmd, "event")
 	s.runs(cmd, func(ctx context.Context, args []string) error {
-		if chosen.ID+chosen.UniqueKey+chosen.Event+chosen.Header+chosen.Field == "" {
-			return wrong("find: say which events, with --id, --key, --event, --header or --field")
-		}
-		if err := checkMax(chosen.Limit); err != nil {
+		if err := choose(chosen, *key); err != nil {
 			return err
 		}
 		client, err := s.client(ctx)
@@ -58,12 +58,70 @@ All that is given must match.`,
 			return explainNone(ctx, client, args[0], len(found), err)
 		}
 		s.printf("found: %d\n", len(found))
+		if len(found) == 0 && err == nil {
+			s.printf("%s\n", missed(*key, chosen.UniqueKey))
+		}
 		if len(found) == chosen.Limit {
 			s.printf("there may be more: --max shows more\n")
 		}
 		return explainNone(ctx, client, args[0], len(found), err)
 	})
 	return cmd
+}
+
+// keyHeader is the header that has the key of ezq.Key.
+const keyHeader = "x-pgmq-group"
+
+// choose puts the key of ezq.Key into what find looks for, and returns why that cannot be looked for.
+func choose(chosen *backend.Selection, key string) error {
+	switch {
+	case key != "" && chosen.Header != "":
+		return wrong("find: --key and --header exclude each other: the key is a header")
+	case key != "":
+		chosen.Header, chosen.Value = keyHeader, key
+	case chosen.ID+chosen.UniqueKey+chosen.Event+chosen.Header+chosen.Field == "":
+		return wrong("find: say which events, with --id, --unique, --key, --event, --header or --field")
+	}
+	return checkMax(chosen.Limit)
+}
+
+// missed says what may be the reason that nothing was found.
+func missed(key, unique string) string {
+	gone := "an event that was handled is gone, unless it is archived"
+	switch {
+	case key != "" && unique == "":
+		return gone + "; the key of ezq.Unique, Replace or Debounce is --unique"
+	case unique != "" && key == "":
+		return gone + "; the key of ezq.Key is --key"
+	}
+	return gone
+}
+
+// explainEmpty is explainNone for a command that reads the queue of the topic alone: that of a topic which has only
+// groups does not exist, and looks empty.
+func explainEmpty(ctx context.Context, client *pgmq.Client, topic string, n int, err error) error {
+	if n > 0 || err != nil {
+		return err
+	}
+	if groups := groupsAlone(ctx, client, topic); len(groups) > 0 {
+		return fmt.Errorf("%s has no queue of its own; name one of its groups with --group: %s", terminal.Printable(topic), strings.Join(groups, ", "))
+	}
+	return explainNone(ctx, client, topic, n, nil)
+}
+
+// groupsAlone returns the groups of a topic that has no queue of its own, as far as the role may see them.
+func groupsAlone(ctx context.Context, client *pgmq.Client, topic string) (groups []string) {
+	all, _ := client.Queues(ctx)
+	for _, q := range all {
+		switch {
+		case q.Topic == topic && q.Group == "":
+			return nil
+		case q.Topic == topic:
+			groups = append(groups, terminal.Printable(q.Group))
+		}
+	}
+	slices.Sort(groups)
+	return groups
 }
 
 // explainNone says that a topic which has nothing of what was asked for may be a wrong name.
@@ -91,7 +149,7 @@ func newCancel(s *session) *cobra.Command {
 	asJSON := jsonFlag(cmd)
 	s.runs(cmd, func(ctx context.Context, args []string) error {
 		if chosen.ID+chosen.UniqueKey == "" {
-			return wrong("cancel: say which event, with --id or --key: find shows its ID")
+			return wrong("cancel: say which event, with --id or --unique: find shows its ID")
 		}
 		client, err := s.client(ctx)
 		if err != nil {
@@ -151,7 +209,7 @@ func newReschedule(s *session) *cobra.Command {
 	s.runs(cmd, func(ctx context.Context, args []string) error {
 		switch {
 		case chosen.ID+chosen.UniqueKey == "":
-			return wrong("reschedule: say which event, with --id or --key: find shows its ID")
+			return wrong("reschedule: say which event, with --id or --unique: find shows its ID")
 		case at.IsZero() == (delay == nil):
 			return wrong("reschedule: say when, with either --at or --delay")
 		}
@@ -170,7 +228,8 @@ func newReschedule(s *session) *cobra.Command {
 			printUnknown(s, err, "moved")
 		}
 		if done.Busy > 0 {
-			return errors.Join(err, fmt.Errorf("not moved: %d, which a consumer has, or which failed before and come again", done.Busy))
+			return errors.Join(err, fmt.Errorf("not moved: %d, which a consumer has, or which failed before and come again: "+
+				"ezq peek shows when; docs/operate.md says how to have it come now", done.Busy))
 		}
 		return explainNone(ctx, client, args[0], done.Moved, err)
 	})

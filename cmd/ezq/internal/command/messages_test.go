@@ -30,9 +30,9 @@ found: 1
 	_, again, _ = outputOf(t, database, "find", "orders", "--field", "Order=7", "--event", "OrderPaid", "--header", "tenant=a\x1b", "--payload")
 	require.Equal(t, out, again)
 	_, out, _ = outputOf(t, database, "find", "orders", "--field", `Order="8"`)
-	require.Equal(t, "found: 0\n", out)
-	_, out, _ = outputOf(t, database, "find", "orders", "--key", "order 8\x1b")
-	require.Regexp(t, `^\S+ in orders: OrderPaid, waiting, .*, key "order 8\\x1b"\nfound: 1\n$`, out)
+	require.Equal(t, "found: 0\nan event that was handled is gone, unless it is archived\n", out)
+	_, out, _ = outputOf(t, database, "find", "orders", "--unique", "order 8\x1b")
+	require.Regexp(t, `^\S+ in orders: OrderPaid, waiting, .*, unique key "order 8\\x1b"\nfound: 1\n$`, out)
 	code, out, _ = outputOf(t, database, "find", "orders", "--event", "OrderPaid", "--max", "5")
 	require.Zero(t, code)
 	require.Contains(t, out, " in orders_dead: OrderPaid, dead since TIME\n")
@@ -46,7 +46,26 @@ found: 1
 	require.Equal(t, "order 7 in the archive of orders: OrderPaid, archived, published TIME\nfound: 1\n", out)
 	code, out, _ = outputOf(t, database, "find", "orders", "--id", "order 9")
 	require.Zero(t, code)
-	require.Equal(t, "found: 0\n", out)
+	require.Equal(t, "found: 0\nan event that was handled is gone, unless it is archived\n", out)
+}
+
+// Two kinds of keys are easily taken for each other: ezq.Key has events in order, and ezq.Unique stores one once.
+func TestFind_TellsTheKindsOfKeysApart(t *testing.T) {
+	t.Parallel()
+	database, client := setUp(t)
+	require.NoError(t, ezq.Publish(t.Context(), client, OrderPaid{7}, ezq.Topic("orders"), ezq.Key("customer 1"), ezq.ID("keyed")))
+	require.NoError(t, ezq.Publish(t.Context(), client, OrderPaid{8}, ezq.Topic("orders"), ezq.Unique("order 8")))
+	code, _, errOut := outputOf(t, database, "publish", "orders", "--data", "{}", "--key", "customer 1")
+	require.Zero(t, code, errOut)
+	_, out, _ := outputOf(t, database, "find", "orders", "--key", "customer 1")
+	require.Contains(t, out, "keyed in orders: ")
+	require.Contains(t, out, "found: 2\n")
+	_, out, _ = outputOf(t, database, "find", "orders", "--key", "order 8")
+	require.Equal(t, "found: 0\nan event that was handled is gone, unless it is archived; the key of ezq.Unique, Replace or Debounce is --unique\n", out)
+	_, out, _ = outputOf(t, database, "find", "orders", "--unique", "customer 1")
+	require.Equal(t, "found: 0\nan event that was handled is gone, unless it is archived; the key of ezq.Key is --key\n", out)
+	_, out, _ = outputOf(t, database, "find", "orders", "--unique", "order 8", "--json")
+	require.Contains(t, out, `"unique_key":"order 8"`)
 }
 
 func TestFind_NamesTheEvent(t *testing.T) {
@@ -96,7 +115,7 @@ func TestCancel_LeavesWhatIsBeingHandled(t *testing.T) {
 	database, client := setUp(t)
 	require.NoError(t, ezq.Publish(t.Context(), client, OrderPaid{7}, ezq.Topic("orders"), ezq.ID("order 7")))
 	require.NoError(t, ezq.Publish(t.Context(), client, OrderPaid{8}, ezq.Topic("orders"), ezq.Unique("order 8")))
-	code, out, errOut := outputOf(t, database, "cancel", "orders", "--key", "order 8")
+	code, out, errOut := outputOf(t, database, "cancel", "orders", "--unique", "order 8")
 	require.Zero(t, code, errOut)
 	require.Equal(t, "deleted: 1\n", out)
 	pgtest.Exec(t, pgtest.Pool(t, database), lease)
@@ -132,5 +151,5 @@ func TestReschedule_MovesWhatWaits(t *testing.T) {
 	code, out, errOut = outputOf(t, database, "reschedule", "orders", "--id", "order 7", "--delay", "1h")
 	require.Equal(t, exitFailed, code)
 	require.Equal(t, "moved to TIME: 0\n", out)
-	require.Contains(t, errOut, "not moved: 1, which a consumer has")
+	require.Contains(t, errOut, "not moved: 1, which a consumer has, or which failed before and come again: ezq peek shows when; docs/operate.md says how to have it come now")
 }

@@ -49,7 +49,7 @@ It changes nothing, and takes no lease. What is delivered or moved meanwhile may
 		if p.Group != "" {
 			return err
 		}
-		return explainNone(ctx, client, args[0], len(found), err)
+		return explainEmpty(ctx, client, args[0], len(found), err)
 	})
 	return cmd
 }

@@ -136,7 +136,7 @@ func (f *publishFlags) message(ctx context.Context, payload []byte) (*message.Me
 		msg.Metadata.Set(name, value)
 	}
 	if f.key != "" {
-		msg.Metadata.Set("x-pgmq-group", f.key)
+		msg.Metadata.Set(keyHeader, f.key)
 	}
 	if f.delay != nil && *f.delay > 0 {
 		backend.SetDelay(msg, *f.delay)

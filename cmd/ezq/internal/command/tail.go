@@ -52,11 +52,12 @@ transaction stays open for more than 30 seconds, or while 5,000 others come.`,
 		}
 		n, err := t.begin(ctx, client, a)
 		if err == nil && a.Group == "" {
-			err = explainNone(ctx, client, t.topic, n, nil)
+			err = explainEmpty(ctx, client, t.topic, n, nil)
 		}
 		if err != nil || !*follow {
 			return err
 		}
+		t.warn(errors.New("what a consumer acks at once is not shown, unless the archive keeps it; Ctrl-C ends it"))
 		return t.follow(ctx, client, a.Group)
 	})
 	return cmd

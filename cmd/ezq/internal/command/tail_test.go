@@ -65,6 +65,26 @@ order-8 in the archive of orders: OrderPaid, archived, published TIME
 	require.Contains(t, errOut, "there is no queue of oders")
 }
 
+// An empty queue, and silence, would be read as an answer.
+func TestPeekAndTail_NameTheGroupsOfATopicThatHasOnlyGroups(t *testing.T) {
+	t.Parallel()
+	database, _ := setUp(t)
+	code, _, errOut := outputOf(t, database, "init", "shop", "--group", "mailer", "--group", "billing", "--yes")
+	require.Zero(t, code, errOut)
+	code, _, errOut = outputOf(t, database, "publish", "shop", "--data", "{}")
+	require.Zero(t, code, errOut)
+	for _, args := range [][]string{{"peek", "shop"}, {"tail", "shop"}, {"tail", "shop", "--follow"}} {
+		code, _, errOut = outputOf(t, database, args...)
+		require.Equal(t, exitFailed, code, args)
+		require.Equal(t, "ezq: shop has no queue of its own; name one of its groups with --group: billing, mailer\n", errOut, args)
+	}
+	for _, name := range []string{"peek", "tail"} {
+		code, out, errOut := outputOf(t, database, name, "shop", "--group", "mailer")
+		require.Zero(t, code, errOut)
+		require.Contains(t, out, " in the group's queue ")
+	}
+}
+
 func TestTail_SaysWhatItMayNotRead(t *testing.T) {
 	t.Parallel()
 	database, _ := setUp(t)
@@ -113,6 +133,7 @@ func TestTail_FollowsAndShowsLateCommits(t *testing.T) {
 	require.Equal(t, "last", next())
 	stop()
 	require.Zero(t, <-ended, errOut.String())
+	require.Equal(t, "ezq: what a consumer acks at once is not shown, unless the archive keeps it; Ctrl-C ends it\n", errOut.String())
 }
 
 func TestTail_ForgetsWhatIsOld(t *testing.T) {
