@@ -232,12 +232,13 @@ func (v deadView) allDead() {
 
 // letterPage is the page of one dead letter.
 type letterPage struct {
-	Topic  string
-	Letter backend.FoundDeadLetter
-	Body   shown
-	Filter letterFilter
-	Edit   *editor // nil if it is not to be edited
-	NoEdit string  // why it cannot be
+	Topic    string
+	Letter   backend.FoundDeadLetter
+	Body     shown
+	Headless bool // its headers are left out
+	Filter   letterFilter
+	Edit     *editor // nil if it is not to be edited
+	NoEdit   string  // why it cannot be
 }
 
 // letter shows one dead letter.
@@ -265,6 +266,9 @@ func (v deadView) letter() {
 	}
 	if v.form("edit") == "" {
 		page.Edit = nil
+	}
+	if page.Headless = sizeOfHeaders(letter.Metadata) > maxHeaders; page.Headless {
+		page.Letter.Metadata = nil
 	}
 	v.show(http.StatusOK, "letter", "Dead letter "+visible(letter.ID), page)
 }

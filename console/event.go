@@ -110,7 +110,7 @@ func (v eventView) find(page *eventPage, topics []string, queues map[string]back
 		for _, f := range found {
 			one := v.foundEvent(topic, f)
 			one.In = queues[f.Queue]
-			if room -= sizeOfHeaders(f); room < 0 {
+			if room -= sizeOfHeaders(f.Metadata); room < 0 {
 				one.Metadata, one.Headless = nil, true
 			}
 			page.Found = append(page.Found, one)
@@ -133,10 +133,10 @@ func (v eventView) foundEvent(topic string, f backend.Found) foundEvent {
 	return one
 }
 
-// sizeOfHeaders is about how many bytes a page has for the headers of f.
-func sizeOfHeaders(f backend.Found) (size int) {
+// sizeOfHeaders is about how many bytes a page has for headers.
+func sizeOfHeaders(headers map[string]string) (size int) {
 	const around = 50
-	for name, value := range f.Metadata {
+	for name, value := range headers {
 		size += around + len(name) + len(value)
 	}
 	return size

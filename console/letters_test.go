@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,6 +29,28 @@ func (u unasked) DeadLetters(context.Context, string, backend.DeadLetterSelectio
 func (u unasked) CountDeadLetters(context.Context, string, backend.DeadLetterSelection) ([]backend.DeadLetterCount, error) {
 	u.t.Error("dead letters are counted")
 	return nil, errBackend
+}
+
+// withHeaders is a backend of which each dead letter has these headers.
+type withHeaders struct {
+	*memory.Broker
+	headers map[string]string
+}
+
+func (w withHeaders) DeadLetters(context.Context, string, backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
+	return []backend.FoundDeadLetter{{Row: 1, ID: "large", Topic: "orders", Payload: []byte("{}"), Metadata: w.headers}}, nil
+}
+
+func TestLetter_WithManyHeadersIsBounded(t *testing.T) {
+	t.Parallel()
+	headers := map[string]string{}
+	for i := range 100_000 {
+		headers[strconv.Itoa(i)] = ""
+	}
+	got := newSite(t, withHeaders{withLetter(t, `{"a":1}`), headers}, console.Everything()).get("/letter?topic=orders_dead&row=1")
+	require.Equal(t, http.StatusOK, got.StatusCode, got.body)
+	require.Contains(t, got.body, "Its headers are left out")
+	require.Less(t, len(got.body), 1<<20)
 }
 
 // The topic of an event that is to be handled has no dead letters: what lies in it is not to be shown or changed as one.

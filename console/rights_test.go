@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,6 +49,25 @@ func without(r console.Rights) console.Rights {
 	all.Redrive, all.Edit, all.Purge = !r.Redrive, !r.Edit, !r.Purge
 	all.Pause, all.Cancel = !r.Pause, !r.Cancel
 	return all
+}
+
+// partial is a backend that can look at some of its queues only.
+type partial struct{ *memory.Broker }
+
+func (p partial) QueueStates(ctx context.Context) ([]backend.QueueState, error) {
+	states, err := p.Broker.QueueStates(ctx)
+	return states, errors.Join(err, errors.New(`the table belongs to the role "mallory"`))
+}
+
+func TestConsole_NamesRolesToThoseWithTheRightOfTheDoctorAlone(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/", "/dead", "/event", "/queue?topic=orders"} {
+		got := newSite(t, partial{newBroker(t)}, console.Rights{Messages: true, Payloads: true}).get(path)
+		require.Equal(t, http.StatusOK, got.StatusCode, got.body)
+		require.NotContains(t, got.body, "mallory", path)
+		require.Contains(t, got.body, "some queues or pauses could not be looked at", path)
+		require.Contains(t, newSite(t, partial{newBroker(t)}, console.Rights{Messages: true, Doctor: true}).get(path).body, "mallory", path)
+	}
 }
 
 func TestChange_NeedsItsOwnRight(t *testing.T) {

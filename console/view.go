@@ -225,12 +225,20 @@ func (v *view) snapshot() *snapshot {
 	case now == nil:
 		v.fail(http.StatusGatewayTimeout, fmt.Sprintf("The state of the queues could not be read within %v.", v.config.Timeout), "Try again when the server is less busy.")
 	case now.err != nil && len(now.states) == 0:
-		v.failed(now.err)
+		v.failed(v.forAll(now.err))
 		return nil
 	case now.err != nil:
-		v.note(now.err)
+		v.note(v.forAll(now.err))
 	}
 	return now
+}
+
+// forAll returns an error about the queues as the sender may see it: why one could not be looked at may name roles.
+func (v *view) forAll(err error) error {
+	if v.rights.Doctor || v.timedOut(err) {
+		return err
+	}
+	return errors.New("some queues or pauses could not be looked at. Those with the right Doctor see which, and why.")
 }
 
 // known returns the state of the queue that is asked for, or shows that there is none. The backend is asked about such queues alone: any
