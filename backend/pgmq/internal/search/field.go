@@ -6,6 +6,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 // BodyField is a field of a payload in SQL. That of the zero value is none.
@@ -44,15 +45,5 @@ func (f BodyField) written() string {
 	if !f.isSet() {
 		return ""
 	}
-	return writtenMember("message", f.Path...)
-}
-
-// writtenMember returns a member of a column as PostgreSQL writes an index of it: with no E before a name, and one \ for each,
-// as standard_conforming_strings, which PGMQ requires, has them.
-func writtenMember(column string, path ...string) string {
-	sql := column
-	for _, name := range path {
-		sql = "(" + sql + " -> '" + strings.ReplaceAll(name, "'", "''") + "'::text)"
-	}
-	return sql
+	return schema.WrittenMember("message", f.Path...)
 }

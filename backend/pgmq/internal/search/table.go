@@ -16,6 +16,7 @@ import (
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
+	"github.com/ezq-go/ezq/internal/schema"
 )
 
 // table is a queue or an archive that is searched.
@@ -86,7 +87,7 @@ func describe(ctx context.Context, pool *pgxpool.Pool, tables []table, chosen ch
 		index, _ := chosen.index(t.name)
 		names[i], indexes[i] = t.name, catalog.QualifiedIndex(index.Name)
 	}
-	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, writtenMember("headers", chosen.Header), indexes, chosen.field.written())
+	rows, err := pool.Query(ctx, sqlfile.Text(tablesSQL), pgx.QueryExecModeCacheDescribe, names, schema.WrittenMember("headers", chosen.Header), indexes, chosen.field.written())
 	if err != nil {
 		return nil, err
 	}

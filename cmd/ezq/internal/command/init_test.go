@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,6 +93,67 @@ func TestInit_BindsNoGroupThatStopsAPublisher(t *testing.T) {
 	code, _, errOut = outputOf(t, database, "init", "orders", "--group", "billing", "--yes", "--bind")
 	require.Zero(t, code, errOut)
 	require.True(t, ask[bool](t, database, "select exists (select from pgmq.topic_bindings where queue_name like 'orders_billing_h%')"))
+}
+
+// The words of two names can be the same, and PostgreSQL cuts those that are too long.
+func TestInit_BuildsEachIndexThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	database := withPGMQ(t)
+	long := strings.Repeat("t", 40)
+	args := []string{"init", "shop", long, "--index", "field:order.id", "--index", "field:order_id", "--index", "field:customer.address.street",
+		"--index", "field:customer.address.number", "--index", `header:it's \"a"`, "--index", "key", "--index", "id", "--index", "event"}
+	code, out, errOut := outputOf(t, database, append(args, "--yes")...)
+	require.Zero(t, code, errOut)
+	require.Equal(t, 2*8, strings.Count(out, "- build the index "), out)
+	require.Equal(t, 2*8, ask[int](t, database, "select count(distinct (tablename, regexp_replace(indexdef, ' INDEX .* ON ', ''))) from pg_indexes where schemaname = 'pgmq' and tablename like 'q\\_%' and indexname like 'ezq_%'"))
+	code, out, errOut = outputOf(t, database, append(args, "--yes")...)
+	require.Zero(t, code, errOut)
+	require.Equal(t, 2*8, strings.Count(out, "is there: the index "), out)
+
+	code, sql, errOut := outputOf(t, database, append([]string{"sql"}, args[1:]...)...)
+	require.Zero(t, code, errOut)
+	other := withPGMQ(t)
+	pgtest.Exec(t, pgtest.Pool(t, other), sql)
+	require.Equal(t, 2*8, ask[int](t, other, "select count(*) from pg_indexes where schemaname = 'pgmq' and tablename like 'q\\_%' and indexname like 'ezq_%'"))
+	code, out, errOut = outputOf(t, other, append(args, "--yes")...)
+	require.Zero(t, code, errOut)
+	require.Equal(t, 2*8, strings.Count(out, "is there: the index "), out)
+}
+
+// An index is what it is on. Versions before this one gave it another name.
+func TestInit_KnowsAnIndexByWhatItIsOn(t *testing.T) {
+	t.Parallel()
+	database := withPGMQ(t)
+	pgtest.Exec(t, pgtest.Pool(t, database), `select pgmq.create('shop');
+		create index ezq_field_q_shop_order_id on pgmq.q_shop using hash ((message->'order_id'::text))`)
+	code, out, errOut := outputOf(t, database, "init", "shop", "--index", "field:order_id", "--yes")
+	require.Zero(t, code, errOut)
+	require.Contains(t, out, `is there: the index "ezq_field_q_shop_order_id"`)
+	for range 2 {
+		code, out, errOut = outputOf(t, database, "init", "shop", "--index", "field:order.id", "--yes")
+		require.Equal(t, exitFailed, code, out)
+		require.Contains(t, errOut, `the index "ezq_field_q_shop_order_id" on "pgmq"."q_shop" cannot be built: something else has its name. Drop that, or give it another name, as with alter index "pgmq"."ezq_field_q_shop_order_id" rename to`)
+	}
+	require.True(t, ask[bool](t, database, "select indisvalid from pg_index where indexrelid = 'pgmq.ezq_field_q_shop_order_id'::regclass"), "it is not dropped")
+	pgtest.Exec(t, pgtest.Pool(t, database), `alter index pgmq.ezq_field_q_shop_order_id rename to other_name`)
+	code, out, errOut = outputOf(t, database, "init", "shop", "--index", "field:order.id", "--index", "field:order_id", "--yes")
+	require.Zero(t, code, errOut)
+	require.Contains(t, out, `is there: the index "other_name"`)
+	require.Contains(t, out, `- build the index "ezq_field_q_shop_order_id"`)
+}
+
+func TestInit_RefusesWhatIsThereTwice(t *testing.T) {
+	t.Parallel()
+	for want, args := range map[string][]string{
+		`the group "m" of the topic "shop" is there twice`:  {"--group", "m", "--group", "m"},
+		`the index "id" of the topic "shop" is there twice`: {"--index", "id", "--index", "id"},
+	} {
+		for _, command := range []string{"init", "sql"} {
+			code, _, errOut := outputOn(t, nil, "", append([]string{command, "shop"}, args...)...)
+			require.Equal(t, exitFailed, code)
+			require.Contains(t, errOut, want)
+		}
+	}
 }
 
 // An index whose build was interrupted has the name, and finds nothing.

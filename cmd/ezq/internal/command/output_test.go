@@ -104,6 +104,7 @@ func TestOutput_ErrorStandsBesideThatOfTheCommand(t *testing.T) {
 	require.Equal(t, lost, errors.Unwrap(withLost(nil, lost)))
 	both := withLost(&taskError{err: errors.New("late"), timedOut: true}, lost)
 	require.EqualError(t, both, "late\nnot all could be printed: full; what was done stays done")
-	require.True(t, both.(*taskError).timedOut)
+	done, ok := errors.AsType[*taskError](both)
+	require.True(t, ok && done.timedOut)
 	require.EqualError(t, withLost(wrong("no"), lost), "no", "nothing else was tried")
 }

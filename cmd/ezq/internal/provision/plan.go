@@ -194,14 +194,21 @@ const tunedSQL = `select exists (
 // index has an index built beside what publishes and consumes, which waits for no lock then.
 func (p *planner) index(ctx context.Context, index schema.Index, table string, partitioned bool) error {
 	name := index.Name(table)
-	var there, valid, divided bool
+	var found foundIndex
+	var divided bool
 	var megabytes int64
-	err := p.Pool.QueryRow(ctx, indexThereSQL, pgx.QueryExecModeExec, `"pgmq".`+name, table).Scan(&there, &valid, &divided, &megabytes)
-	if err != nil {
+	expression, predicate := index.Written()
+	err := p.Pool.QueryRow(ctx, indexThereSQL, pgx.QueryExecModeExec, `"pgmq".`+name, table, expression, predicate).
+		Scan(&found.same, &found.taken, &found.unfinished, &divided, &megabytes)
+	switch {
+	case err != nil:
 		return err
-	}
-	if valid {
-		p.plan.There = append(p.plan.There, "the index "+name)
+	case found.same != "":
+		p.plan.There = append(p.plan.There, "the index "+schema.Quoted(found.same))
+		return nil
+	case found.taken && !found.unfinished:
+		p.plan.Differs = append(p.plan.Differs, fmt.Sprintf("the index %s on %s cannot be built: something else has its name. Drop that, or give it another name,"+
+			" as with alter index \"pgmq\".%s rename to other_name, and run ezq init again", name, table, name))
 		return nil
 	}
 	partitioned = partitioned || divided
@@ -213,7 +220,7 @@ func (p *planner) index(ctx context.Context, index schema.Index, table string, p
 	if partitioned {
 		title += ": as the table is partitioned, publishers and consumers wait meanwhile"
 	}
-	if there {
+	if found.taken {
 		title += "; what has its name was not built to its end, and is dropped"
 		statements = slices.Insert(statements, 0, "drop index if exists \"pgmq\"."+name)
 	}
@@ -228,9 +235,23 @@ func (p *planner) index(ctx context.Context, index schema.Index, table string, p
 	return nil
 }
 
-// indexThereSQL tells of an index whether it is there and valid, and of its table whether it has partitions, and its megabytes.
+// foundIndex is what is there of an index.
+type foundIndex struct {
+	same       string // the name of one on the same, whatever it is, or ""
+	taken      bool   // something has the name
+	unfinished bool   // that is the index itself, whose build was interrupted
+}
+
+// indexThereSQL looks for an index on the table $2 that is as PostgreSQL writes $3, for the rows of $4 if that is not
+// empty. It tells the name of one that is valid; whether anything has the name $1, and whether that is such an index
+// which is not valid; whether the table has partitions; and its megabytes.
 const indexThereSQL = `
-select pg_catalog.to_regclass($1::text) is not null,
-	coalesce((select indisvalid and indrelid = pg_catalog.to_regclass($2::text)::oid from pg_index where indexrelid = pg_catalog.to_regclass($1::text)::oid), false),
+with same as (
+	select c.oid, relname, indisvalid from pg_index join pg_class c on c.oid = indexrelid join pg_am a on a.oid = relam
+	where indrelid = pg_catalog.to_regclass($2::text)::oid and indnatts = 1 and amname in ('btree', 'hash')
+		and pg_catalog.pg_get_expr(indexprs, indrelid) = $3::text and coalesce(pg_catalog.pg_get_expr(indpred, indrelid), '') = $4::text)
+select coalesce((select relname::text from same where indisvalid order by oid <> coalesce(pg_catalog.to_regclass($1::text)::oid, 0), oid limit 1), ''),
+	pg_catalog.to_regclass($1::text) is not null,
+	exists (select from same where not indisvalid and oid = pg_catalog.to_regclass($1::text)::oid),
 	coalesce((select relkind = 'p' from pg_class where oid = pg_catalog.to_regclass($2::text)::oid), false),
 	coalesce(pg_catalog.pg_relation_size(pg_catalog.to_regclass($2::text)) >> 20, 0)`

@@ -127,6 +127,11 @@ func (t Topic) check() error {
 	if backend.IsPattern(t.Topic) && (len(t.Groups) == 0 || t.hasOwnQueue()) {
 		return fmt.Errorf("%q is a pattern, which only groups take: name some, and no own_queue", t.Topic)
 	}
+	for what, names := range map[string][]string{"group": t.Groups, "index": t.Indexes, "index of the archive": t.ArchiveIndexes} {
+		if name, ok := repeated(names); ok {
+			return fmt.Errorf("the %s %q of the topic %q is there twice", what, name, t.Topic)
+		}
+	}
 	for _, group := range t.Groups {
 		if _, err := pgmq.GroupQueueName(t.Topic, group); err != nil {
 			return err
@@ -134,6 +139,16 @@ func (t Topic) check() error {
 	}
 	_, err := indexesOf(append(slices.Clone(t.Indexes), t.ArchiveIndexes...))
 	return err
+}
+
+// repeated returns a name that is there twice.
+func repeated(names []string) (name string, ok bool) {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 func (t Topic) hasOwnQueue() bool {
