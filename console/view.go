@@ -238,7 +238,7 @@ func (v *view) forAll(err error) error {
 	if v.rights.Doctor || v.timedOut(err) {
 		return err
 	}
-	return errors.New("some queues or pauses could not be looked at. Those with the right Doctor see which, and why.")
+	return errors.New("some queues or pauses could not be looked at; those with the right Doctor see which, and why")
 }
 
 // known returns the state of the queue that is asked for, or shows that there is none. The backend is asked about such queues alone: any
