@@ -62,7 +62,7 @@ func HandleBatch[E any](r *Router, fn func(ctx context.Context, events []E) erro
 		if err != nil {
 			return nil, Permanent(err)
 		}
-		m := &member[E]{event: event, ctx: msg.Context(), inv: invocationFrom(msg.Context())}
+		m := &member[E]{event: event, msg: msg, inv: invocationFrom(msg.Context())}
 		if !c.handle(m) {
 			backend.Release(msg)
 			return nil, nil
@@ -210,8 +210,8 @@ type batch[E any] struct {
 type member[E any] struct {
 	inv     *invocation
 	event   E
-	ctx     context.Context
-	started bool  // fn was called with it
+	msg     *message.Message
+	decided bool  // fn was called with it, or it has expired
 	err     error // what came of that
 }
 
@@ -231,7 +231,7 @@ func (c *collector[E]) handle(m *member[E]) bool {
 		m.inv.yieldSlot()
 	}
 	<-b.done
-	return m.started
+	return m.decided
 }
 
 func (c *collector[E]) join(m *member[E]) (b *batch[E], first, full bool) {
@@ -295,10 +295,14 @@ func (c *collector[E]) run(b *batch[E], inv *invocation) {
 	var events []E
 	common := &invocation{delivery: inv.delivery, logger: inv.logger, meta: Meta{Event: inv.meta.Event, Topic: inv.meta.Topic, Handler: inv.meta.Handler}}
 	for _, m := range b.members {
-		if interrupted(m.ctx) {
+		if interrupted(m.msg.Context()) {
 			continue // another consumer may have it by now
 		}
-		m.started = true
+		m.decided = true
+		if err := expired(m.msg.Metadata); err != nil { // while the batch waited
+			m.err = m.inv.expire(err)
+			continue
+		}
 		live, events, common.batch = append(live, m), append(events, m.event), append(common.batch, m.inv)
 	}
 	if len(live) == 0 {

@@ -2,12 +2,14 @@ package ezq_test
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
@@ -108,6 +110,44 @@ func TestExpires_HoldsForBatches(t *testing.T) {
 		require.Equal(t, [][]orderPlaced{{{2}}}, batches)
 		require.Len(t, deadOrders(t, broker), 1)
 	})
+}
+
+// An event comes in time, and has expired when its batch has lingered, or has waited for the one before it.
+func TestExpires_HoldsForBatchesThatWait(t *testing.T) {
+	for name, opts := range map[string][]ezq.BatchOption{
+		"for more events": {ezq.Linger(2 * time.Minute)},
+		"for its turn":    {ezq.Linger(0), ezq.Size(1), ezq.Concurrency(1)},
+	} {
+		for _, drop := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, dropped %t", name, drop), func(t *testing.T) {
+				bubble(t, func(t *testing.T, broker *memory.Broker) {
+					publishExpiring(t, broker, 0)
+					router := newRouter(broker, ezq.Config{Topics: map[string]ezq.TopicConfig{"ezq": {DropExpired: drop}}})
+					var handled []int
+					ezq.HandleBatch(router, func(_ context.Context, events []orderPlaced) error {
+						for _, e := range events {
+							handled = append(handled, e.ID)
+						}
+						if handled[len(handled)-1] == 0 {
+							assert.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{1}, ezq.Expires(time.Minute)))
+							assert.NoError(t, ezq.Publish(t.Context(), broker, orderPlaced{2}))
+						}
+						time.Sleep(2 * time.Minute)
+						return nil
+					}, opts...)
+					runFor(t, router, time.Hour)
+					require.Equal(t, []int{0, 2}, handled)
+					if drop {
+						require.EqualValues(t, 1, router.Stats()["ezq"].Dropped)
+						require.Empty(t, deadOrders(t, broker))
+					} else {
+						require.Len(t, deadOrders(t, broker), 1)
+					}
+					require.Empty(t, remaining(t, broker))
+				})
+			})
+		}
+	}
 }
 
 // A handler that has begun in time is left alone.

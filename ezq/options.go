@@ -80,8 +80,9 @@ func At(t time.Time) PublishOption {
 // Expires gives events a time after which they are worthless: d from now, by the clock of the
 // publisher, and by those of the consumers. An event that comes to a handler later than that is not
 // handled. It becomes a dead letter, with an [ExpiredError] as its reason, or it is acked, if
-// TopicConfig.DropExpired says so. A handler that has begun is not interrupted; a later attempt is
-// not made. An event that waits and has expired keeps no other one with its key of [Unique] out.
+// TopicConfig.DropExpired says so. So does one that has expired while its batch waited: the batch is handled without it.
+// A handler that has begun is not interrupted; a later attempt is not made. An event that waits and has expired keeps no
+// other one with its key of [Unique] out.
 //
 // d is positive, and longer than the [Delay]. The time is the header "x-ezq-expires-at", which [Meta] has too;
 // one that cannot be read does not count. A dead letter loses it when it is redriven, and so does an event
