@@ -13,7 +13,7 @@ type TopicStats struct {
 	Unknown      int64 // released, since they have no handler: see Config.UnknownFor
 	Ignored      int64 // acked, as [Router.Ignore] says
 	Dropped      int64 // acked, since they have expired: see TopicConfig.DropExpired
-	Cancelled    int64 // gone, since they were cancelled while they were handled: see [ErrCancelled]
+	Cancelled    int64 // gone, since they were cancelled while they were handled, and their handlers did not succeed: see [ErrCancelled]
 	InFlight     int64 // being handled, or parked; also those whose lease is lost meanwhile
 
 	// LastFailure is when an event failed last. It is the zero Time if none has.

@@ -62,7 +62,8 @@ func New(p message.Publisher, config *Config) (*Timetable, error) {
 }
 
 // Add registers an event that is published at each tick of s, with opts. [ezq.Delay] and
-// [ezq.At] are not allowed. Use the same name in all processes, and do not change it:
+// [ezq.At] are not allowed, and neither is [ezq.ID]: under one ID the ticks would be one event.
+// With [ezq.Unique] a tick stores nothing while the event of an earlier one waits. Use the same name in all processes, and do not change it:
 // under a new name the schedule starts again. The name may stay if s changes.
 //
 // Add returns an error
@@ -121,8 +122,12 @@ func (dryRun) Publish(_ string, msgs ...*message.Message) error {
 		if d, at, err := backend.DelayOf(msg); err != nil || d != 0 || !at.IsZero() {
 			return errors.New("the schedule decides the time: leave Delay and At out")
 		}
+		if c := backend.PublishConditionFromContext(msg.Context()); c != nil && c.Once {
+			return errors.New("an ID is stored once, so only the first of the ticks would be: leave ID out, since each tick is stored once without it")
+		}
 	}
-	return nil
+	_, err := backend.PublishConditionsOf(msgs)
+	return err
 }
 
 func (dryRun) Close() error { return nil }

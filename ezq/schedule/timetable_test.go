@@ -225,6 +225,8 @@ func TestTimetable_RefusesImpossibleSchedules(t *testing.T) {
 		"later time":                    timetable.Add("c", never{}, Report{}),
 		"is not an event":               timetable.Add("d", hour, nil),
 		"the schedule decides the time": timetable.Add("e", hour, Report{}, ezq.Delay(time.Minute)),
+		"leave ID out":                  timetable.Add("h", hour, Report{}, ezq.ID("report")),
+		"the key":                       timetable.Add("i", hour, Report{}, ezq.Unique(strings.Repeat("k", 10_000))),
 		"the topic is empty":            timetable.Add("f", hour, Report{}, ezq.Topic("")),
 		"the publisher is nil":          second(schedule.New(nil, nil)),
 		"use PGMQ or memory":            second(schedule.New(struct{ message.Publisher }{}, nil)),
@@ -249,6 +251,31 @@ func TestTimetable_RefusesImpossibleSchedules(t *testing.T) {
 	if err := timetable.Add("g", hour, Report{}); err == nil || !strings.Contains(err.Error(), "before Run") {
 		t.Errorf("an Add after Run: %v", err)
 	}
+}
+
+// The ticks do not pile up: the next one is stored when the event of the last one has been handled.
+func TestTimetable_UniqueTickStoresNothingWhileTheLastOneWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e, start := newEnv(t), time.Now()
+		timetable, err := schedule.New(e.broker, nil)
+		if err == nil {
+			err = timetable.Add("report", schedule.Every(time.Hour), Report{}, ezq.Unique("report"))
+		}
+		if err == nil {
+			_, err = e.broker.Pause(t.Context(), ezq.DefaultTopic, backend.Pause{By: "ada", Reason: "audit", For: 210 * time.Minute})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = timetable.Run(ctx) })
+		time.Sleep(270 * time.Minute)
+		stop()
+		running.Wait()
+		e.expect(start.Add(time.Hour), start.Add(4*time.Hour))
+	})
 }
 
 type never struct{}
