@@ -62,7 +62,8 @@ type DeadLetterSelection struct {
 	// after are moved and deleted, and all are listed and counted.
 	Topics []string
 
-	// Rows are the places of dead letters in their topic: the Row of each [FoundDeadLetter]. At most [MaxSelectedRows].
+	// Rows are the places of dead letters in their topic: the Row of each [FoundDeadLetter]. At most [MaxSelectedRows]. Nil
+	// chooses all; a list without any Row is refused, since it may be what is left of one that was to choose.
 	Rows []int64
 
 	// ID is the UUID of the message, as its consumers got it.
@@ -115,6 +116,8 @@ func (s DeadLetterSelection) Check() error {
 		return refuse(fmt.Sprintf("the limit is %d", s.Limit), "set it to 1 or more, or to 0 for the default")
 	case s.After < 0:
 		return refuse(fmt.Sprintf("After is %d", s.After), "set it to the Row of a dead letter, or to 0 to begin with the first one")
+	case s.Rows != nil && len(s.Rows) == 0:
+		return refuse("its Rows are an empty list, which chooses none", "leave the call out if there are no Rows; nil chooses all")
 	case len(s.Rows) > MaxSelectedRows:
 		return refuse(fmt.Sprintf("it has %d Rows, and the limit is %d", len(s.Rows), MaxSelectedRows), "select fewer at a time")
 	case !s.To.IsZero() && !s.From.Before(s.To):

@@ -38,10 +38,16 @@ type FoundDeadLetter struct {
 	// Err says why it cannot be read, or that it is no dead letter: it names no topic that it came from. The fields
 	// above then have what is known.
 	Err error
+
+	version string // that of the Payload that was written as JSON; "" if d was not read from that
 }
 
-// Version returns a text that differs for each Payload, for [DeadLetterEdit].
+// Version returns a text that differs for each Payload that a backend has found, for [DeadLetterEdit]. One that was read from
+// JSON keeps the version that was written there, also if its Payload is formatted in another way, or edited.
 func (d FoundDeadLetter) Version() string {
+	if d.version != "" {
+		return d.version
+	}
 	digest := sha256.Sum256(d.Payload)
 	return hex.EncodeToString(digest[:16])
 }
@@ -83,8 +89,8 @@ func (d FoundDeadLetter) MarshalJSON() ([]byte, error) {
 	return json.Marshal(doc)
 }
 
-// UnmarshalJSON reads what MarshalJSON has written. The Payload may have been edited since. It keeps the
-// text of an Err alone.
+// UnmarshalJSON reads what MarshalJSON has written, with its Version. The Payload may have been edited since. Of an Err
+// it keeps the text alone.
 func (d *FoundDeadLetter) UnmarshalJSON(text []byte) error {
 	var doc deadLetterJSON
 	if err := json.Unmarshal(text, &doc); err != nil {
@@ -92,7 +98,7 @@ func (d *FoundDeadLetter) UnmarshalJSON(text []byte) error {
 	}
 	*d = FoundDeadLetter{
 		Row: doc.Row, ID: doc.ID, Topic: doc.Topic, PublishedTo: doc.PublishedTo, Group: doc.Group, Handler: doc.Handler, Event: doc.Event, Reason: doc.Reason,
-		Failures: doc.Failures, At: doc.At, Metadata: doc.Metadata, Payload: doc.Base64,
+		Failures: doc.Failures, At: doc.At, Metadata: doc.Metadata, Payload: doc.Base64, version: doc.Version,
 	}
 	if doc.Payload != nil {
 		d.Payload = doc.Payload
@@ -149,7 +155,7 @@ func notJSON(payload []byte) string {
 
 // Apply makes the edit on d, at this time.
 func (e DeadLetterEdit) Apply(d *FoundDeadLetter, now time.Time) {
-	d.Payload = e.Payload
+	d.Payload, d.version = e.Payload, ""
 	if d.Metadata == nil {
 		d.Metadata = message.Metadata{}
 	}

@@ -179,6 +179,14 @@ func letterStoreMutants() []mutant {
 			}),
 		},
 		{
+			name: "no row is each row", breaks: "an empty list of rows chooses all dead letters", killedBy: []string{isSensible},
+			fault: lettersAs(func(s *backend.DeadLetterSelection) {
+				if len(s.Rows) == 0 {
+					s.Rows = nil
+				}
+			}),
+		},
+		{
 			name: "any selection of dead letters will do", breaks: "a selection that cannot be finds nothing, and is no error", killedBy: []string{isSensible},
 			fault: fault{letterStore: letterStore{list: func(p *process, from string, s backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
 				if s.Check() != nil {

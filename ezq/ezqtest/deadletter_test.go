@@ -34,7 +34,7 @@ func TestSignUp_WithSpacesIsHandled(t *testing.T) {
 func TestFlow_RedriveDeliversAsARedriveDoes(t *testing.T) {
 	t.Parallel()
 	letter := ezqtest.ReadDeadLetter(t, "testdata/deadletter.json")
-	require.Equal(t, backend.FoundDeadLetter{
+	require.EqualExportedValues(t, backend.FoundDeadLetter{
 		Row: 17, ID: "c35990a4-b53e-4de7-94df-963476fdc7c2", Topic: "ezq", Handler: "signedUp", Event: "signedUp", Reason: `no account for "Ada@Example.com "`, Failures: 5,
 		At: time.Date(2026, 11, 30, 2, 14, 7, 0, time.UTC), Payload: letter.Payload, Metadata: message.Metadata{"content-type": "application/json", "name": "signedUp", "tenant": "a"},
 	}, letter)
@@ -80,7 +80,7 @@ func TestDeadLetter_SurvivesJSON(t *testing.T) {
 		require.NoError(t, err)
 		file := filepath.Join(t.TempDir(), "letter.json")
 		require.NoError(t, os.WriteFile(file, text, 0o600))
-		require.Equal(t, letter, ezqtest.ReadDeadLetter(t, file))
+		require.EqualExportedValues(t, letter, ezqtest.ReadDeadLetter(t, file))
 		require.Contains(t, string(text), letter.Version())
 	}
 }
