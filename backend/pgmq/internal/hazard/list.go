@@ -49,7 +49,7 @@ func warnings() []Hazard {
 
 func notes() []Hazard {
 	return []Hazard{
-		{ID: "paused-topic", Severity: Note, Needs: "pgmq.ezq_pauses", Remedy: "resume it with Client.Resume when the reason is gone"},
+		{ID: "paused-topic", Severity: Note, Needs: "pgmq.ezq_pauses", Remedy: "resume it when the reason is gone, with ezq resume TOPIC or Client.Resume"},
 		{ID: "own-queue-beside-groups", Severity: Note, Needs: "pgmq.topic_bindings", Remedy: "if no consumer without a group reads it, drop the topic's own queue"},
 		{ID: "long-lease", Severity: Note, perQueue: true, Remedy: "if a consumer died that had leased them, make them visible; if they were snoozed, leave them"},
 		{ID: "unlogged-queue", Severity: Note, Remedy: "leave it if its events may be lost in a crash"},

@@ -127,6 +127,7 @@ func serveUntil(ctx context.Context, server *http.Server, listener net.Listener,
 // consoleClient returns what the console shows.
 func consoleClient(ctx context.Context, s *session, isDemo bool) (any, error) {
 	if !isDemo {
+		s.name = "ezq-console"
 		return s.client(ctx)
 	}
 	shop := demo.New(uint64(time.Now().UnixNano()))

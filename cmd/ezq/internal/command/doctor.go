@@ -15,6 +15,9 @@ func newDoctor(s *session) *cobra.Command {
 		Use: "doctor", Short: "Look for what slows the queues down, stops them, or loses events", Args: none(),
 		Long: `Look for what slows the queues down, stops them, or loses events, and say what to do. It changes nothing.
 
+It does not tell whether consumers work now, and counts no dead letters: run ezq queues, twice. If OLDEST grows as
+fast as the clock, none does.
+
 docs/doctor.md has more on each finding. It exits with 1 if one is as severe as --fail says.`,
 	}
 	asJSON := jsonFlag(cmd)

@@ -224,7 +224,7 @@ func newReschedule(s *session) *cobra.Command {
 		if *asJSON {
 			err = errors.Join(s.printJSON(rescheduleView{Moved: done.Moved, At: at.UTC(), Busy: done.Busy, Unknown: unknownOf(err)}), err)
 		} else {
-			s.printf("moved to %s: %d\n", timeText(at), done.Moved)
+			s.printf("moved: %d, to %s\n", done.Moved, timeText(at))
 			printUnknown(s, err, "moved")
 		}
 		if done.Busy > 0 {

@@ -138,7 +138,7 @@ func TestReschedule_MovesWhatWaits(t *testing.T) {
 	at := time.Date(2040, 1, 31, 9, 0, 0, 0, time.UTC)
 	code, out, errOut := outputOf(t, database, "reschedule", "orders", "--id", "order 7", "--at", at.Format(time.RFC3339))
 	require.Zero(t, code, errOut)
-	require.Equal(t, "moved to TIME: 1\n", out)
+	require.Equal(t, "moved: 1, to TIME\n", out)
 	found, err := client.Find(t.Context(), "orders", backend.Selection{ID: "order 7"})
 	require.NoError(t, err)
 	require.Equal(t, at, found[0].VisibleAt.UTC())
@@ -150,6 +150,6 @@ func TestReschedule_MovesWhatWaits(t *testing.T) {
 	pgtest.Exec(t, pgtest.Pool(t, database), lease)
 	code, out, errOut = outputOf(t, database, "reschedule", "orders", "--id", "order 7", "--delay", "1h")
 	require.Equal(t, exitFailed, code)
-	require.Equal(t, "moved to TIME: 0\n", out)
+	require.Equal(t, "moved: 0, to TIME\n", out)
 	require.Contains(t, errOut, "not moved: 1, which a consumer has, or which failed before and come again: ezq peek shows when; docs/operate.md says how to have it come now")
 }

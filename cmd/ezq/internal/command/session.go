@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,6 +37,7 @@ type session struct {
 	printed *output        // the Out of the Process, which this is in the place of
 	style   terminal.Style // of Out
 	timeout time.Duration  // 0 is that of the command
+	name    string         // of its connections; "" is that of the command
 
 	mu     sync.Mutex
 	opened []func() // what closes it
@@ -123,7 +125,7 @@ func (s *session) open(ctx context.Context, config *pgmq.Config) (*pgmq.Client, 
 	if err != nil {
 		return nil, err
 	}
-	client, err := pgmq.Open(ctx, url, config)
+	client, err := pgmq.Open(ctx, connection.Named(url, cmp.Or(s.name, "ezq-cli")), config)
 	if errors.Is(err, pgmq.ErrNotInstalled) {
 		return nil, fmt.Errorf("%w; ezq install does either", err)
 	}

@@ -43,6 +43,27 @@ func URL(lookup func(string) (string, bool)) (string, error) {
 	return "", ErrNowhere
 }
 
+// Named returns url with an application_name, by which the server tells the command from the programs that consume. It
+// returns url as it is if that has one, or PGAPPNAME or a service names one, or if it cannot be parsed.
+func Named(url, name string) string {
+	url = strings.TrimSpace(url)
+	if old, err := pgxpool.ParseConfig(url); err != nil || old.ConnConfig.RuntimeParams["application_name"] != "" {
+		return url
+	}
+	separator := " "
+	if strings.HasPrefix(url, "postgres://") || strings.HasPrefix(url, "postgresql://") {
+		separator = "?"
+		if strings.Contains(url, "?") {
+			separator = "&"
+		}
+	}
+	named := strings.TrimSpace(url + separator + "application_name=" + name)
+	if config, err := pgxpool.ParseConfig(named); err != nil || config.ConnConfig.RuntimeParams["application_name"] != name {
+		return url
+	}
+	return named
+}
+
 // Open returns a pool for the database at url, or that of libpq's variables if it is empty. It connects when a
 // connection is needed, and gives up on a server that does not answer after 5 seconds, if the URL does not say
 // otherwise. Its connections hold no prepared statements, so it works through a pooler.
@@ -65,7 +86,7 @@ func Open(ctx context.Context, url string) (*pgxpool.Pool, error) {
 	parameters := config.ConnConfig.RuntimeParams
 	parameters["client_encoding"] = "UTF8"
 	if parameters["application_name"] == "" {
-		parameters["application_name"] = "ezq"
+		parameters["application_name"] = "ezq-cli"
 	}
 	return pgxpool.NewWithConfig(ctx, config)
 }
