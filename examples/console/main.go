@@ -1,7 +1,7 @@
 // Console shows the console of a small shop, which has events of all kinds: they wait, are handled, are delayed, fail, and
 // become dead letters. It runs in memory, and prints the URL to open.
 //
-// It listens on localhost:8080, or at EZQ_LISTEN. Each visitor may do everything: examples/service shows a console with
+// It listens on localhost:8081, or at EZQ_LISTEN. Each visitor may do everything: examples/service shows a console with
 // authentication.
 package main
 
@@ -25,7 +25,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, cmp.Or(os.Getenv("EZQ_LISTEN"), "localhost:8080")); err != nil {
+	if err := run(ctx, cmp.Or(os.Getenv("EZQ_LISTEN"), "localhost:8081")); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("stopped")
