@@ -246,16 +246,17 @@ func (s *treeSearch) correlations(id string, messages []*treeMessage) (others []
 	return others
 }
 
-// copyOf is what tells the copy for a group that takes a pattern, which may be found by the pattern and by its topic.
-type copyOf struct {
-	treePlace
-	publishedTo string
-	publishedAt int64
+// row is what tells a message that is found by two topics: the copy for a group that takes a pattern, by that and by its
+// topic; a dead letter, by the topic that it came from and by the one that it is in.
+type row struct {
+	archived                      bool
+	queue, id, cause, publishedTo string
+	publishedAt                   int64
 }
 
 // find returns what is chosen of all topics, and one message more than the tree has room for if there is one.
 func (s *treeSearch) find(ctx context.Context, selection backend.Selection) (all []*treeMessage) {
-	copies := map[copyOf]int{} // by which topic they were found first
+	rows := map[row]int{} // by which topic they were found first
 	for i, topic := range s.topics {
 		selection.Limit = MaxTree + 1 - min(len(s.messages)+len(all), MaxTree)
 		found, err := s.finder.Find(ctx, topic, selection)
@@ -264,14 +265,11 @@ func (s *treeSearch) find(ctx context.Context, selection backend.Selection) (all
 		}
 		for _, f := range found {
 			m := newTreeMessage(f, i)
-			if f.PublishedTo != "" {
-				one := copyOf{m.place(), f.PublishedTo, f.PublishedAt.UnixMicro()}
-				one.topic = 0
-				if first, known := copies[one]; known && first != i {
-					continue
-				}
-				copies[one] = i
+			one := row{f.Place == backend.InArchive, f.Queue, f.ID, m.cause(), f.PublishedTo, f.PublishedAt.UnixMicro()}
+			if first, known := rows[one]; known && first != i && f.Queue+f.PublishedTo != "" {
+				continue
 			}
+			rows[one] = i
 			all = append(all, m)
 		}
 	}

@@ -68,6 +68,21 @@ E thanks on mails: delayed; its cause gone is gone
 	require.Empty(t, treeOf(t, b, "order"), "it is not in the default topic")
 }
 
+// A dead letter is found by its topic, and as a message of the dead-letter topic, if that is asked for too.
+func TestFindTree_HasDeadLetterOnceIfBothTopicsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	store(t, b, "orders", "order", "", "")
+	store(t, b, "orders_dead", "paid", "order", "order")
+	store(t, b, "mails", "paid", "order", "order")
+	const want = `E order on orders: delayed
+  E paid on orders: dead
+  E paid on mails: delayed
+`
+	require.Equal(t, want, treeOf(t, b, "order", "mails", "orders", "orders_dead"))
+	require.Equal(t, want, treeOf(t, b, "paid", "orders_dead", "orders", "mails"))
+}
+
 func TestFindTree_HasEventsOfRequest(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t)
