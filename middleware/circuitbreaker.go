@@ -29,7 +29,8 @@ import (
 // [ezq.Permanent], [ezq.Snooze], and the error of a handler that was interrupted. A panic counts.
 // An event that has expired decides nothing.
 //
-// Put it inside of [Retry] and [Poison], so that it sees each attempt. Each handler of a router has a
+// Put it inside of [Retry] and [Poison], so that it sees each attempt, and [Timeout] inside of it: otherwise the wait for
+// the end of a pause counts against the time of the handler. Each handler of a router has a
 // state of its own, which a restart forgets. So has each process: the pause holds for all of them, but
 // after it the others find out by themselves, at the cost of Failures attempts each. If one handler of
 // a topic opens its circuit, the other handlers of the topic pause too; if they do not need the same

@@ -28,7 +28,8 @@ func newDeadRedrive(s *session) *cobra.Command {
 		Use: "redrive TOPIC", Short: "Move dead letters back to where they came from",
 		Long: `Move dead letters back to where they came from: to the queue of TOPIC, or those of its groups.
 
-The oldest come first. They keep their IDs, and begin anew, with no deliveries and no failures.`,
+The oldest come first. They keep their IDs, and begin anew, with no deliveries and no failures, and do not expire.
+All handlers of an event run again, also those that had succeeded: --handler chooses dead letters by who gave them up.`,
 		Example: "  ezq dead redrive orders --dry-run\n  ezq dead redrive orders --max 1\n  ezq dead redrive orders --all --handler charge",
 	}
 	f := &redriveFlags{asJSON: jsonFlag(cmd)}
