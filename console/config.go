@@ -47,7 +47,7 @@ type Rights struct {
 	Edit     bool // change the payloads of dead letters; it needs Payloads too
 	Purge    bool // delete dead letters
 	Pause    bool // pause and resume topics and schedules
-	Cancel   bool // delete messages that wait or are being handled
+	Cancel   bool // delete messages that wait or are being handled; it needs Messages too, since it tells which there are
 }
 
 // Everything returns all rights.
@@ -62,6 +62,7 @@ func ReadOnly() Rights { return Rights{Messages: true, Payloads: true, Doctor: t
 func (r Rights) normal() Rights {
 	r.Payloads = r.Payloads && r.Messages
 	r.Edit = r.Edit && r.Payloads
+	r.Cancel = r.Cancel && r.Messages
 	return r
 }
 

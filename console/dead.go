@@ -239,6 +239,15 @@ type letterPage struct {
 	Filter   letterFilter
 	Edit     *editor // nil if it is not to be edited
 	NoEdit   string  // why it cannot be
+	seen     bool    // what it says is shown
+}
+
+// Version returns the version of the letter for those who may see what it says: it would tell others whether they guess that right.
+func (p letterPage) Version() string {
+	if !p.seen {
+		return ""
+	}
+	return p.Letter.Version()
 }
 
 // letter shows one dead letter.
@@ -258,7 +267,7 @@ func (v deadView) letter() {
 		return
 	}
 	page := letterPage{Topic: topic, Letter: letter, Filter: v.letterFilter()}
-	if v.rights.Payloads {
+	if page.seen = v.rights.Payloads; page.seen {
 		page.Body = body(letter.Payload, len(letter.Payload))
 	}
 	if v.rights.Edit {

@@ -30,7 +30,8 @@ type eventPage struct {
 	Topics    []string // those of which one can be chosen
 	Found     []foundEvent
 	Tree      []treeRow
-	Searched  int
+	Searched  int      // how many topics were searched as a whole
+	Missed    []string // those that were not, and what else was not looked at
 }
 
 // foundEvent is an event at one place.
@@ -66,7 +67,7 @@ func (v eventView) event() {
 	searched := page.Topics
 	if page.Topic != "" {
 		if !slices.Contains(page.Topics, page.Topic) {
-			v.fail(http.StatusNotFound, "The topic is not known.", "Choose one from the list of queues.")
+			v.unknown(now, page.Topic)
 			return
 		}
 		searched = []string{page.Topic}
@@ -75,7 +76,6 @@ func (v eventView) event() {
 		searched = searched[:maxSearched]
 		v.notes = append(v.notes, "Only the first "+grouped(maxSearched)+" topics were searched: choose the topic of the event.")
 	}
-	page.Searched = len(searched)
 	queues := map[string]backend.QueueState{}
 	for _, s := range now.states {
 		queues[s.Queue] = s
@@ -84,6 +84,9 @@ func (v eventView) event() {
 	if bare := strings.TrimSpace(page.ID); len(page.Found) == 0 && bare != page.ID && bare != "" {
 		page.ID = bare // blanks come along when an ID is copied
 		v.find(&page, searched, queues)
+	}
+	if now.err != nil {
+		page.Missed = append(page.Missed, "queues that could not be read")
 	}
 	tree, err := ezq.FindTree(v.ctx, v.client.finder, page.ID, searched...)
 	if err != nil && v.ctx.Err() == nil {
@@ -98,13 +101,17 @@ func (v eventView) event() {
 // find finds the event in topics.
 func (v eventView) find(page *eventPage, topics []string, queues map[string]backend.QueueState) {
 	room := maxHeaders
-	for _, topic := range topics {
+	page.Searched, page.Missed = 0, nil
+	for i, topic := range topics {
 		if len(page.Found) == maxPlaces {
 			v.notes = append(v.notes, "Only the first "+grouped(maxPlaces)+" places were looked for: choose the topic of the event.")
 			return
 		}
 		found, err := v.client.finder.Find(v.ctx, topic, backend.Selection{ID: page.ID, Limit: maxPlaces - len(page.Found)})
-		if err != nil {
+		if err == nil {
+			page.Searched++
+		} else {
+			page.Missed = append(page.Missed, topic)
 			v.note(err)
 		}
 		for _, f := range found {
@@ -116,10 +123,14 @@ func (v eventView) find(page *eventPage, topics []string, queues map[string]back
 			page.Found = append(page.Found, one)
 		}
 		if v.ctx.Err() != nil {
+			page.Missed = append(page.Missed, topics[i+1:]...)
 			return
 		}
 	}
 }
+
+// NotLookedIn returns where it was not looked, for people.
+func (p eventPage) NotLookedIn() string { return several(p.Missed) }
 
 // foundEvent returns what is shown of an event.
 func (v eventView) foundEvent(topic string, f backend.Found) foundEvent {

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -66,7 +68,7 @@ func chosenLetters(v *view) string {
 func aboutLetters(v *view, c *confirmation) error {
 	selection, err := deadView{v}.selection()
 	if err != nil || len(selection.Rows) > 0 {
-		return err
+		return cmp.Or(err, sameLetter(v, selection))
 	}
 	sums, err := v.client.letters.CountDeadLetters(v.ctx, v.form("topic"), withLimit(selection, maxSums))
 	if len(sums) == 0 {
@@ -101,7 +103,27 @@ func confirmedLetters(v *view) (backend.DeadLetterSelection, error) {
 	if err == nil && len(selection.Rows) == 0 && selection.To.IsZero() {
 		err = &backend.RefusedError{What: "the change", Reason: "it does not say until when the dead letters were dead-lettered", Remedy: "choose them from the list, which asks before"}
 	}
-	return selection, err
+	return selection, cmp.Or(err, sameLetter(v, selection))
+}
+
+// errOtherLetter is that a dead letter has another payload than the one that was shown.
+var errOtherLetter = errors.New("it has another payload than the one that was shown")
+
+// sameLetter returns an error if the one letter that is chosen is not any more what it was when its page was shown, which has
+// sent its version on.
+func sameLetter(v *view, selection backend.DeadLetterSelection) error {
+	version := v.form("version")
+	switch {
+	case version == "" || len(selection.Rows) == 0:
+		return nil
+	case !v.rights.Payloads:
+		return &backend.RefusedError{What: "the version", Reason: "you may not see what messages say", Remedy: "choose the dead letter from the list"}
+	}
+	found, err := v.client.letters.DeadLetters(v.ctx, v.form("topic"), withLimit(selection, 1))
+	if err == nil && len(found) > 0 && found[0].Version() != version {
+		err = errOtherLetter
+	}
+	return err
 }
 
 // goneMeanwhile is why there is nothing to do of what was there when it was confirmed.

@@ -74,23 +74,30 @@ func (v liveView) follow(s *stream) {
 	}
 }
 
-// fragment returns the part of the page that changes, as an event.
+// fragment returns the part of the page that changes, as an event. If the states cannot be read, it has those that could be read last,
+// and says so.
 func (v liveView) fragment(now *snapshot) (string, bool) {
 	var text bytes.Buffer
-	var err error
-	switch v.form("page") {
-	case "queues":
-		err = v.pages.all.ExecuteTemplate(&text, "queues-live", layout{Data: queuesView(v).queueList(now), Rights: v.rights, Can: v.can()})
-	case "queue":
-		for _, s := range now.states {
-			if s.Topic == v.form("topic") && s.Group == v.form("group") {
-				err = v.pages.all.ExecuteTemplate(&text, "queue-live", layout{Data: queuesView(v).queueState(now, s), Rights: v.rights, Can: v.can()})
-				break
-			}
-		}
-	default:
+	page, notes, data := v.form("page"), v.staleness(now), any(nil)
+	switch read := now.read; {
+	case page != "queues" && page != "queue":
 		return "", false
+	case read == nil:
+	case page == "queues":
+		data = queuesView(v).queueList(read)
+	default:
+		if state, ok := read.state(v.form("topic"), v.form("group")); ok {
+			data = queuesView(v).queueState(read, state)
+		} else {
+			cause, remedy := missing(read, v.form("topic"))
+			notes = append(notes, cause+" "+remedy+" As of "+stamp(read.at)+".")
+		}
 	}
+	name := page + "-live"
+	if data == nil {
+		name = "live-notes"
+	}
+	err := v.pages.all.ExecuteTemplate(&text, name, layout{Data: data, LiveNotes: notes, Rights: v.rights, Can: v.can()})
 	var event strings.Builder
 	event.WriteString("event: page\n")
 	for line := range strings.SplitSeq(strings.ReplaceAll(text.String(), "\r", ""), "\n") {
@@ -98,6 +105,17 @@ func (v liveView) fragment(now *snapshot) (string, bool) {
 	}
 	event.WriteString("\n")
 	return event.String(), err == nil
+}
+
+// staleness says what is missing in a snapshot, and of when there is what is shown instead.
+func (v liveView) staleness(now *snapshot) []string {
+	switch {
+	case now.err == nil:
+		return nil
+	case now.read == now:
+		return []string{incomplete + v.explained(v.forAll(now.err))}
+	}
+	return []string{"At " + stamp(now.at) + " the state of the queues could not be read. What stands here is older: " + v.explained(v.forAll(now.err))}
 }
 
 // stream is what is written to a browser while it listens.

@@ -38,8 +38,8 @@ func changesOf() map[string]change {
 		"redrive": {form("topic", "orders_dead"), console.Rights{Redrive: true}, "1 moved back."},
 		"purge":   {form("topic", "orders_dead", "handler", "charge"), console.Rights{Purge: true}, "1 deleted."},
 		"edit":    {form("topic", "orders_dead", "row", "1", "version", version(), "payload", `{"a":1}`), console.Rights{Messages: true, Payloads: true, Edit: true}, "It is changed"},
-		"cancel":  {form("topic", "orders", "id", "event-1"), console.Rights{Cancel: true}, "1 deleted that waited"},
-		"stop":    {form("topic", "orders", "id", "event-1"), console.Rights{Cancel: true}, "1 deleted that waited"},
+		"cancel":  {form("topic", "orders", "id", "event-1"), console.Rights{Messages: true, Cancel: true}, "1 deleted that waited"},
+		"stop":    {form("topic", "orders", "id", "event-1"), console.Rights{Messages: true, Cancel: true}, "1 deleted that waited"},
 	}
 }
 

@@ -25,6 +25,17 @@ type snapshot struct {
 	states  []backend.QueueState
 	pauses  []backend.Paused
 	err     error // why something is missing
+
+	read *snapshot // the newest one of which the states could be read, at least in part: this one, or an older one, or nil
+}
+
+// state returns that of a queue, if it is there.
+func (s *snapshot) state(topic, group string) (state backend.QueueState, ok bool) {
+	i := slices.IndexFunc(s.states, func(q backend.QueueState) bool { return q.Topic == topic && q.Group == group && topic != "" })
+	if i < 0 {
+		return state, false
+	}
+	return s.states[i], true
 }
 
 // queueKey is what tells a queue from others.
@@ -115,6 +126,12 @@ func (s *sampler) sample(ctx context.Context) time.Duration {
 	now := &snapshot{began: begin, at: time.Now(), took: time.Since(begin), states: states, pauses: pauses, err: cmp.Or(err, failed)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	switch {
+	case err == nil || len(states) > 0:
+		now.read = now
+	case s.current != nil:
+		now.read = s.current.read
+	}
 	now.version = 1
 	if s.current != nil {
 		now.version = s.current.version + 1

@@ -27,6 +27,7 @@ type view struct {
 	ctx    context.Context //nolint:containedctx // that of the request, with the time limit
 	rights Rights
 	notes  []string  // what is missing on the page, and why
+	states []string  // the same of the state of the queues, which a live page keeps up to date
 	asOf   time.Time // of when it is, if not of now
 	ways   []way     // where to go on, if there is no page
 }
@@ -39,6 +40,9 @@ type layout struct {
 	Rights Rights
 	Can    capabilities
 	Notes  []string
+
+	LiveNotes []string // those in the part that is kept up to date
+
 	Live   string // where it is kept up to date from; "" if it is not
 	Paused bool   // it could be, and is not
 	AsOf   time.Time
@@ -82,7 +86,10 @@ func (v *view) showLive(status int, page, title, live string, data any) {
 	if l.AsOf.IsZero() {
 		l.AsOf = time.Now()
 	}
-	if live != "" {
+	if live == "" {
+		l.Notes = append(l.Notes, v.states...)
+	} else {
+		l.LiveNotes = v.states
 		query := v.r.URL.Query()
 		if l.Paused = query.Get("live") == "off"; l.Paused {
 			query.Del("live")
@@ -131,6 +138,10 @@ func (v *view) failed(err error) bool {
 	}
 	if errors.Is(err, errNoLetters) {
 		v.fail(http.StatusNotFound, "There are no dead letters like that.", "They may have been redriven or deleted meanwhile.")
+		return true
+	}
+	if errors.Is(err, errOtherLetter) {
+		v.fail(http.StatusConflict, "Nothing was changed: the dead letter has another payload than the one that was shown.", "Open it again, and look at what it has now.")
 		return true
 	}
 	if conflict, ok := errors.AsType[*backend.EditConflictError](err); ok {
@@ -195,9 +206,9 @@ func (v *view) partly(err error, some bool) bool {
 	return !v.failed(err)
 }
 
-func (v *view) note(err error) {
-	v.notes = append(v.notes, "This page is not complete: "+v.explained(err))
-}
+func (v *view) note(err error) { v.notes = append(v.notes, incomplete+v.explained(err)) }
+
+const incomplete = "This page is not complete: "
 
 // explained returns an error for people.
 func (v *view) explained(err error) string {
@@ -227,8 +238,8 @@ func (v *view) snapshot() *snapshot {
 	case now.err != nil && len(now.states) == 0:
 		v.failed(v.forAll(now.err))
 		return nil
-	case now.err != nil:
-		v.note(v.forAll(now.err))
+	case now.err != nil && len(v.states) == 0:
+		v.states = []string{incomplete + v.explained(v.forAll(now.err))}
 	}
 	return now
 }
@@ -247,13 +258,10 @@ func (v *view) known(topic, group string) (now *snapshot, state backend.QueueSta
 	if now = v.snapshot(); now == nil {
 		return nil, state, false
 	}
-	for _, s := range now.states {
-		if s.Topic == topic && s.Group == group && topic != "" {
-			return now, s, true
-		}
+	if state, ok = now.state(topic, group); !ok {
+		v.unknown(now, topic)
 	}
-	v.unknown(topic)
-	return now, state, false
+	return now, state, ok
 }
 
 // knownTopic reports whether anything has the messages of a topic: its own queue, or a group, perhaps by a pattern. If not, it shows that.
@@ -267,7 +275,7 @@ func (v *view) knownTopic(topic string) bool {
 			return true
 		}
 	}
-	v.unknown(topic)
+	v.unknown(now, topic)
 	return false
 }
 
@@ -293,6 +301,15 @@ func takesByPattern(s backend.QueueState, topic string) bool {
 	return s.Topic != topic && s.Group != "" && backend.IsPattern(s.Topic) && backend.MatchesPattern(s.Topic, topic)
 }
 
-func (v *view) unknown(topic string) {
-	v.fail(http.StatusNotFound, fmt.Sprintf("There is no queue of the topic %.100q.", topic), "Choose one from the list of queues. It may have been dropped.")
+func (v *view) unknown(now *snapshot, topic string) {
+	cause, remedy := missing(now, topic)
+	v.fail(http.StatusNotFound, cause, remedy)
+}
+
+// missing says that a queue is not in a snapshot, which may be because it could not be read.
+func missing(now *snapshot, topic string) (cause, remedy string) {
+	if now.err != nil {
+		return fmt.Sprintf("The topic %.100q is not among the queues that could be read.", topic), "The page of all queues says what could not be read, and why."
+	}
+	return fmt.Sprintf("There is no queue of the topic %.100q.", topic), "Choose one from the list of queues. It may have been dropped."
 }
