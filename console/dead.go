@@ -23,13 +23,30 @@ type deadPage struct {
 	Topic  string // where they are
 	Of     string // whose they are
 	Topics []queueRow
-	Sums   []backend.DeadLetterCount
+	Sums   []letterSum
 	Total  int
 
 	Filter  letterFilter
 	Letters []backend.FoundDeadLetter
 	Next    string
 	First   string
+}
+
+// letterSum is how many dead letters say the same.
+type letterSum struct {
+	backend.DeadLetterCount
+	Wider bool // a filter for what they say chooses others too: it cannot say that they lack something
+}
+
+func newLetterSums(sums []backend.DeadLetterCount) (all []letterSum) {
+	for i, s := range sums {
+		wider := slices.ContainsFunc(sums, func(other backend.DeadLetterCount) bool {
+			return other != sums[i] && (other.Rest || (s.Handler == "" || s.Handler == other.Handler) && (s.Event == "" || s.Event == other.Event) &&
+				(s.Group == "" || s.Group == other.Group) && contains(other.Reason, s.Reason))
+		})
+		all = append(all, letterSum{s, wider})
+	}
+	return all
 }
 
 // letterFilter is what is chosen of the dead letters of a topic, as it was written.
@@ -148,7 +165,7 @@ func (v deadView) dead() {
 	if !v.partly(err, len(sums) > 0) {
 		return
 	}
-	page.Sums = v.shownSums(sums)
+	page.Sums = newLetterSums(v.shownSums(sums))
 	for _, s := range sums {
 		page.Total += s.Letters
 	}

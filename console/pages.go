@@ -27,7 +27,7 @@ type pages struct{ all *template.Template }
 func newPages() (*pages, error) {
 	all := template.New("")
 	all.Funcs(template.FuncMap{
-		"ago": ago, "age": age, "overdue": overdue, "stamp": stamp, "count": count, "visible": visible, "body": body, "link": link, "spark": spark, "rate": rate,
+		"ago": ago, "age": age, "overdue": overdue, "stamp": stamp, "datetime": datetime, "count": count, "visible": visible, "body": body, "link": link, "spark": spark, "rate": rate,
 		"render": func(name string, data any) (template.HTML, error) {
 			var text bytes.Buffer
 			err := all.ExecuteTemplate(&text, name, data)
@@ -84,6 +84,14 @@ func stamp(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// datetime returns the attribute of a time, for programs that read pages.
+func datetime(t time.Time) template.HTMLAttr {
+	if t.IsZero() {
+		return ""
+	}
+	return template.HTMLAttr(` datetime="` + t.UTC().Format(time.RFC3339) + `"`) //nolint:gosec // a time needs no escaping
 }
 
 // count returns a number that is counted up to a limit.

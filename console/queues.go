@@ -29,6 +29,12 @@ type queueRow struct {
 	Points  []point
 }
 
+// Letters returns how many dead letters lie in the queue, of which some may be leased or delayed.
+func (r queueRow) Letters() int { return r.Waiting + r.Invisible }
+
+// LettersCapped reports whether there may be more.
+func (r queueRow) LettersCapped() bool { return r.WaitingCapped || r.InvisibleCapped }
+
 // PausedTopic reports whether all consumers of the topic are paused.
 func (r queueRow) PausedTopic() bool { return r.paused("") }
 
@@ -48,6 +54,8 @@ type queueList struct {
 	Previous, Next string
 	At             time.Time
 	Waiting, Dead  int
+	WaitingCapped  bool
+	DeadCapped     bool
 	Oldest         time.Duration
 	PausedTopics   int
 	Apart          []backend.Paused // pauses of what has no queue
@@ -82,8 +90,10 @@ func (v queuesView) queueList(now *snapshot) queueList {
 		name, isDead := base(s.Topic)
 		if isDead {
 			list.Dead += s.Waiting + s.Invisible
+			list.DeadCapped = list.DeadCapped || s.WaitingCapped || s.InvisibleCapped
 		} else {
 			list.Waiting += s.Waiting
+			list.WaitingCapped = list.WaitingCapped || s.WaitingCapped
 			list.Oldest = max(list.Oldest, s.Oldest)
 		}
 		if isDead && topics[name] && s.Group == "" {
@@ -172,6 +182,7 @@ func rates(points []point, at time.Time, s backend.QueueState) (in, out float64)
 type queuePage struct {
 	Row      queueRow
 	Messages []backend.Peeked
+	Unread   bool // they could not be read
 	Next     string
 	First    string // the link to the beginning, if it is not there
 	DeadLink string
@@ -188,10 +199,10 @@ func (v queuesView) queue() {
 	page := v.queueState(now, state)
 	if v.rights.Messages {
 		found, err := v.client.inspector.Peek(v.ctx, topic, backend.Peek{Group: group, After: v.form("after")})
-		if !v.partly(err, len(found) > 0) {
-			return
+		if err != nil {
+			v.note(err)
 		}
-		page.Messages = found
+		page.Messages, page.Unread = found, err != nil && len(found) == 0
 		if len(found) == backend.DefaultPeekLimit {
 			page.Next = link("queue", "topic", topic, "group", group, "after", found[len(found)-1].After)
 		}

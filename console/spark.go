@@ -17,7 +17,7 @@ func spark(points []point) template.HTML {
 	if len(points) < 2 {
 		return ""
 	}
-	most := 1
+	most := 0
 	for _, p := range points {
 		most = max(most, p.waiting)
 	}
@@ -25,7 +25,7 @@ func spark(points []point) template.HTML {
 	last := points[len(points)-1].at
 	for _, p := range points {
 		x := sparkWidth * (1 - last.Sub(p.at).Minutes()/historyPoints)
-		y := 1 + float64(sparkHeight-2)*(1-float64(p.waiting)/float64(most))
+		y := 1 + float64(sparkHeight-2)*(1-float64(p.waiting)/float64(max(most, 1)))
 		fmt.Fprintf(&line, "%.1f,%.1f ", max(x, 0), y)
 	}
 	// There is nothing in it but numbers.
