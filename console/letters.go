@@ -2,7 +2,6 @@ package console
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -105,9 +104,6 @@ func confirmedLetters(v *view) (backend.DeadLetterSelection, error) {
 	}
 	return selection, cmp.Or(err, sameLetter(v, selection))
 }
-
-// errOtherLetter is that a dead letter has another payload than the one that was shown.
-var errOtherLetter = errors.New("it has another payload than the one that was shown")
 
 // sameLetter returns an error if the one letter that is chosen is not any more what it was when its page was shown, which has
 // sent its version on.

@@ -177,6 +177,9 @@ func unknownOutcome(err error) string {
 // errNoLetters is that no dead letter is chosen.
 var errNoLetters = errors.New("there are no dead letters like that")
 
+// errOtherLetter is that a dead letter has another payload than the one that was shown.
+var errOtherLetter = errors.New("it has another payload than the one that was shown")
+
 // plainName returns what is refused as the console calls it.
 func plainName(what string) string {
 	switch what {
