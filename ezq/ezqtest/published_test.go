@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ezq-go/ezq/backend"
+	"github.com/ezq-go/ezq/backend/memory"
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/backend/pgmq/pgmqtest"
 	"github.com/ezq-go/ezq/ezq"
@@ -88,6 +89,28 @@ func TestTx_PublishesOnCommit(t *testing.T) {
 func inTransactionsOf(pool *pgxpool.Pool, client *pgmq.Client) transact {
 	return func(ctx context.Context, do func(message.Publisher) error) error {
 		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return do(client.WithTx(tx)) })
+	}
+}
+
+// A transaction of a database fails where the event is published, and stores nothing.
+func TestTx_RefusesAtOnceWhatNoBackendTakes(t *testing.T) {
+	t.Parallel()
+	for name, msg := range map[string]*message.Message{
+		"nil": nil, "an ID that is no text": message.NewMessage("a\x00b", nil),
+		"a delay that is none": {UUID: "a", Metadata: message.Metadata{"_watermill_delayed_for": "soon"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := memory.New(nil)
+			tx := ezqtest.Begin(broker)
+			require.NoError(t, tx.Publish("t", message.NewMessage("good", nil)))
+			require.Error(t, tx.Publish("t", msg))
+			require.Error(t, tx.Publish("", message.NewMessage("b", nil)))
+			require.NoError(t, tx.Commit())
+			found, err := broker.Find(t.Context(), "t", backend.Selection{ID: "good"})
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+		})
 	}
 }
 

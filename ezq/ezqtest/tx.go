@@ -45,7 +45,8 @@ func Begin(publisher message.Publisher) *Tx { return &Tx{publisher: publisher} }
 
 var errCommitted = errors.New("ezqtest: the transaction has been committed")
 
-// Publish keeps the messages until Commit. After that it returns an error. An [ezq.ResultTo] says
+// Publish keeps the messages until Commit. After that it returns an error, and for messages that no backend takes, as
+// one whose ID is no text: then it keeps none of the call. An [ezq.ResultTo] says
 // that each event is stored: only Commit finds out whether another one is there.
 func (tx *Tx) Publish(topic string, msgs ...*message.Message) error {
 	tx.mu.Lock()
@@ -53,8 +54,31 @@ func (tx *Tx) Publish(topic string, msgs ...*message.Message) error {
 	if tx.committed {
 		return errCommitted
 	}
+	if err := check(topic, msgs); err != nil {
+		return err
+	}
 	tx.pending = append(tx.pending, publication{topic, msgs})
 	return nil
+}
+
+// check returns an error if no backend takes the messages, as a publish in a transaction of a database does.
+func check(topic string, msgs []*message.Message) error {
+	if err := backend.CheckTopic(topic); err != nil {
+		return err
+	}
+	for _, msg := range msgs {
+		if msg == nil {
+			return &backend.RefusedError{What: "the message", Reason: "it is nil", Remedy: "publish what message.NewMessage returns"}
+		}
+		if err := backend.CheckHeaders(msg.UUID, msg.Metadata); err != nil {
+			return err
+		}
+		if _, _, err := backend.DelayOf(msg); err != nil {
+			return err
+		}
+	}
+	_, err := backend.PublishConditionsOf(msgs)
+	return err
 }
 
 // Commit publishes the messages in the order of Publish. A second Commit returns an error.
