@@ -114,7 +114,7 @@ func TestCommands_ReportTopicWithoutDeadLetters(t *testing.T) {
 	for _, name := range []string{"list", "show", "redrive", "purge"} {
 		code, _, errOut := outputOf(t, database, "dead", name, "oders")
 		require.Equal(t, exitFailed, code)
-		require.Equal(t, "ezq: no dead letters: the queue of oders_dead does not exist;"+
+		require.Equal(t, "ezq: there is no queue of oders_dead: no event was given up there, or there is no such topic:"+
 			" run \"ezq queues\"\n", errOut)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +47,11 @@ The file is what dead show has printed, with another "payload". What has changed
 		if err := client.EditDeadLetter(ctx, f.topic, edit); err != nil {
 			return f.explainError(err, "")
 		}
-		s.printf("edited: %d; to send it back, run ezq dead redrive --in %s --row %d\n", edit.Row, terminal.ShellWord(f.topic), edit.Row)
+		where := "--in " + terminal.ShellWord(f.topic) + " --from TOPIC"
+		if topic, ok := strings.CutSuffix(f.topic, backend.DeadLetterSuffix); ok {
+			where = terminal.ShellWord(topic)
+		}
+		s.printf("edited: %d; to send it back, run ezq dead redrive %s --row %d\n", edit.Row, where, edit.Row)
 		return nil
 	})
 	return cmd

@@ -79,7 +79,7 @@ func TestDeadEdit_ReplacesPayload(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(edited), 0o600))
 	code, out, errOut := outputOf(t, database, "dead", "edit", "orders", "--file", file, "--by", "ada")
 	require.Zero(t, code, errOut)
-	require.Equal(t, "edited: 2; to send it back, run ezq dead redrive --in orders_dead --row 2\n", out)
+	require.Equal(t, "edited: 2; to send it back, run ezq dead redrive orders --row 2\n", out)
 	_, out, _ = outputOf(t, database, "dead", "list", "orders", "--row", "2", "--payload")
 	require.Contains(t, out, `{"Order":70,"_type":"OrderPaid"}`)
 	_, out, _ = outputOf(t, database, "dead", "show", "orders", "--row", "2", "--json")

@@ -126,7 +126,23 @@ func redriveDead(ctx context.Context, s *session, client *pgmq.Client, f *redriv
 	if err != nil {
 		return explainStrays(err, f.remedy()) // a queue that is not there is one of those that dead letters go to
 	}
+	reportHeld(ctx, s, client, origins)
 	return reportLeft(ctx, s, client, f, done)
+}
+
+// reportHeld says which topics are paused that dead letters go to, as far as the role may see it: their events wait there.
+func reportHeld(ctx context.Context, s *session, client *pgmq.Client, origins []pgmq.Origin) {
+	told := map[string]bool{}
+	for _, o := range origins {
+		if o.Stray || o.Missing || told[o.Topic] {
+			continue
+		}
+		told[o.Topic] = true
+		held, _ := client.Pauses(ctx, o.Topic)
+		for _, paused := range held {
+			s.printf("%s\n", formatPause(source(paused.Topic, paused.Group), paused))
+		}
+	}
 }
 
 // movableOf returns how many dead letters have somewhere to go.

@@ -28,6 +28,16 @@ func TestRedrive_SuggestsFlagsForRemainingDeadLetters(t *testing.T) {
 	require.NotContains(t, errOut, "Origins")
 }
 
+func TestRedrive_SaysThatTheTopicIsPaused(t *testing.T) {
+	t.Parallel()
+	database, _ := setUp(t)
+	code, _, errOut := outputOf(t, database, "pause", "orders", "--reason", "audit", "--by", "ada")
+	require.Zero(t, code, errOut)
+	code, out, errOut := outputOf(t, database, "dead", "redrive", "orders", "--all")
+	require.Zero(t, code, errOut)
+	require.Contains(t, out, "moved back: 3\npaused: orders since TIME, until it is resumed, by ada: audit\n")
+}
+
 func TestRedrive_OfASelectionTellsWhatTheLimitLeaves(t *testing.T) {
 	t.Parallel()
 	database, _ := setUp(t)

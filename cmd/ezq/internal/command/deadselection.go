@@ -149,7 +149,7 @@ func (f *deadFlags) progress(client *pgmq.Client, what string) func(context.Cont
 // created, and what can be done here about strays.
 func (f *deadFlags) explainError(err error, remedy string) error {
 	if errors.Is(err, pgmq.ErrQueueNotFound) {
-		return fmt.Errorf("no dead letters: the queue of %s does not exist; run %q", terminal.Printable(f.topic), "ezq queues")
+		return fmt.Errorf("there is no queue of %s: no event was given up there, or there is no such topic: run %q", terminal.Printable(f.topic), "ezq queues")
 	}
 	return explainStrays(err, remedy)
 }

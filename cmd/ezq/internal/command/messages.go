@@ -177,9 +177,21 @@ func newCancel(s *session) *cobra.Command {
 			return errors.Join(err, fmt.Errorf("not deleted: %d, which a consumer has, or which failed before and come again: "+
 				"--running deletes these too, and ends the contexts of their handlers", done.Busy))
 		}
-		return explainNone(ctx, client, args[0], done.Removed+done.Stopped, err)
+		if n := done.Removed + done.Stopped; n > 0 || err != nil {
+			return err
+		}
+		return explainNotCancelled(ctx, client, args[0], *chosen)
 	})
 	return cmd
+}
+
+// explainNotCancelled says that an event which does not wait is a dead letter, or that there is no such topic.
+func explainNotCancelled(ctx context.Context, client *pgmq.Client, topic string, chosen backend.Selection) error {
+	found, _ := client.Find(ctx, topic, chosen)
+	if i := slices.IndexFunc(found, func(f backend.Found) bool { return f.State == backend.StateDead }); i >= 0 {
+		return fmt.Errorf("not deleted: it is a dead letter: ezq dead purge %s --id %s deletes it", terminal.ShellWord(topic), terminal.ShellWord(found[i].ID))
+	}
+	return explainNone(ctx, client, topic, 0, nil)
 }
 
 // cancelView is what cancel --json prints.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -129,6 +130,18 @@ func TestCancel_LeavesWhatIsBeingHandled(t *testing.T) {
 	code, out, _ = outputOf(t, database, "cancel", "orders", "--id", "order 7", "--running")
 	require.Zero(t, code)
 	require.Equal(t, "deleted: 0\n", out)
+}
+
+func TestCancel_NamesTheCommandThatDeletesADeadLetter(t *testing.T) {
+	t.Parallel()
+	database, client := setUp(t)
+	dead, err := client.Find(t.Context(), "orders", backend.Selection{Event: "OrderPaid"})
+	require.NoError(t, err)
+	id := dead[slices.IndexFunc(dead, func(f backend.Found) bool { return f.State == backend.StateDead })].ID
+	code, out, errOut := outputOf(t, database, "cancel", "orders", "--id", id)
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "deleted: 0\n", out)
+	require.Equal(t, "ezq: not deleted: it is a dead letter: ezq dead purge orders --id "+id+" deletes it\n", errOut)
 }
 
 func TestReschedule_MovesWhatWaits(t *testing.T) {

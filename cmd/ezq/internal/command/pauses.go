@@ -25,7 +25,7 @@ type pauseFlags struct {
 
 func newPauseFlags(cmd *cobra.Command) *pauseFlags {
 	f := &pauseFlags{asJSON: jsonFlag(cmd)}
-	cmd.Flags().StringVar(&f.reason, "reason", "", "why, which is logged where the pause holds")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "why, which is logged where the pause holds; it must be given")
 	byFlag(cmd, &f.by)
 	cmd.Flags().Var(newDuration(&f.duration), "for", "pause for so long, as in 1h, and not until resume")
 	return f

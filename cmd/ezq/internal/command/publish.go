@@ -190,6 +190,11 @@ func explainMissing(err error, topic string) error {
 	if !errors.Is(err, pgmq.ErrQueueNotFound) {
 		return err
 	}
+	if told, ok := errors.AsType[*pgmq.Error](err); ok { // its remedy speaks of Go
+		bare := *told
+		bare.Remedy = ""
+		err = &bare
+	}
 	return fmt.Errorf("there is no topic %s: see whether the name is right with ezq queues, "+
 		"or create it with ezq init %s, or with --create: %w", terminal.Printable(topic), terminal.ShellWord(topic), err)
 }

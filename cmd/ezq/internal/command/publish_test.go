@@ -88,6 +88,7 @@ func TestPublish_RefusesWhatIsNoEvent(t *testing.T) {
 	}
 	code, _, errOut := outputOf(t, database, "publish", "oders", "--data", "{}")
 	require.Equal(t, exitFailed, code)
+	require.NotContains(t, errOut, "NoCreate")
 	require.Contains(t, errOut, "there is no topic oders: see whether the name is right with ezq queues, or create it with ezq init oders")
 	code, _, errOut = outputOn(t, map[string]string{"EZQ_DATABASE_URL": database}, "{}\n", "publish", "oders", "--lines")
 	require.Equal(t, exitFailed, code)

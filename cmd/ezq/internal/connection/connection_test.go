@@ -11,10 +11,10 @@ import (
 
 func TestNamed_TellsTheCommandFromConsumers(t *testing.T) {
 	for url, want := range map[string]string{
-		"postgres://ada:b%23c@host:5432/shop":                   "ezq-cli",
-		"postgresql://ada@host/shop?sslmode=disable\n":          "ezq-cli",
-		"host=host user=ada password='a b'":                     "ezq-cli",
-		"":                                                      "ezq-cli",
+		"postgres://ada:b%23c@host:5432/shop":          "ezq-cli",
+		"postgresql://ada@host/shop?sslmode=disable\n": "ezq-cli",
+		"host=host user=ada password='a b'":            "ezq-cli",
+		"":                                             "ezq-cli",
 		"postgres://ada@host/shop?application_name=maintenance": "maintenance",
 		"host=host application_name=maintenance":                "maintenance",
 	} {
