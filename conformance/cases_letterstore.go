@@ -417,8 +417,7 @@ func impossibleDeadLettersAreRefused(h *harness) {
 	g := newDeadLetterCase(h)
 	g.deadLetter(h.message("a"), "mail", "r")
 	for _, s := range []backend.DeadLetterSelection{
-		{Limit: -1}, {Value: "x"}, {Header: "ezq_uuid", Value: "x"}, {ID: "\x00"}, {From: time.Now(), To: time.Now().Add(-time.Hour)}, {Topics: []string{""}},
-		{Rows: []int64{}},
+		{Limit: -1}, {Value: "x"}, {Header: "ezq_uuid", Value: "x"}, {ID: "\x00"}, {From: time.Now(), To: time.Now().Add(-time.Hour)}, {Topics: []string{""}}, {Rows: []int64{}},
 	} {
 		for what, do := range map[string]func() error{
 			"DeadLetters":      func() error { _, err := g.store().DeadLetters(h.ctx, g.dead, s); return err },
