@@ -57,10 +57,19 @@ func (e *deadLetterEdit) run(ctx context.Context, tx pgx.Tx) error {
 	return e.store(ctx, tx, found)
 }
 
-// store stores the dead letter that was found with the new payload.
+// store stores the dead letter that was found with the new payload: as JSON if it was, and jsonb can hold it.
 func (e *deadLetterEdit) store(ctx context.Context, tx pgx.Tx, found backend.FoundDeadLetter) error {
 	e.Apply(&found, time.Now())
 	message, encoding := codec.EncodePayload(found.Metadata, found.Payload)
+	asJSON, err := transact.Value[bool](ctx, tx, "select headers->>'ezq_enc'::text is null from "+queuename.Table(e.queue)+" where msg_id = $1", e.Row)
+	if err != nil {
+		return err
+	}
+	if asJSON { // also if no header says so, as of a message of another program
+		if text, ok := codec.EncodeJSON(found.Payload); ok {
+			message, encoding = text, ""
+		}
+	}
 	headers, err := codec.EncodeHeaders("", map[string]string{
 		backend.EditedBy: found.Metadata[backend.EditedBy], backend.EditedAt: found.Metadata[backend.EditedAt],
 	}, encoding)

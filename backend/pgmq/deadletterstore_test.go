@@ -220,6 +220,28 @@ func TestEditDeadLetter_StoresAsPublished(t *testing.T) {
 	}
 }
 
+// What pgmq.send has stored says no content type. As a string, SQL and programs without ezq do not know it any more.
+func TestEditDeadLetter_OfAnotherProgramStaysJSON(t *testing.T) {
+	t.Parallel()
+	client, pool := openLetters(t)
+	insertLetter(t, pool, `{"_type":"Paid","order":"x"}`, `{}`)
+	for _, payload := range []string{`{"_type":"Paid","order":"x"}`, `{"_type":"Paid","order":7}`} {
+		found, err := client.DeadLetters(t.Context(), "t_dead", backend.DeadLetterSelection{Event: "Paid"})
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.NoError(t, client.EditDeadLetter(t.Context(), "t_dead", backend.DeadLetterEdit{
+			Row: found[0].Row, Version: found[0].Version(), Payload: []byte(payload), By: "ada",
+		}))
+	}
+	require.True(t, get[bool](t, pool, `select message = '{"_type":"Paid","order":7}' and not headers ? 'ezq_enc' from pgmq.q_t_dead`))
+	found, err := client.Find(t.Context(), "t", backend.Selection{Field: "order", Equals: 7})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	done, err := client.Redrive(t.Context(), "t_dead", backend.DeadLetterSelection{Event: "Paid"})
+	require.NoError(t, err)
+	require.Equal(t, 1, done.Moved)
+}
+
 // A trigger that keeps the row says nothing itself.
 func TestEditDeadLetter_KeptRowIsSaid(t *testing.T) {
 	t.Parallel()

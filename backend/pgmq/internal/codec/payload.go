@@ -54,6 +54,9 @@ func EncodePayload(metadata message.Metadata, payload []byte) (json, encoding st
 	return string(append(quoted, '"')), encodingBase64
 }
 
+// EncodeJSON returns payload as the text of a jsonb, if it is JSON that jsonb can hold.
+func EncodeJSON(payload []byte) (json string, ok bool) { return string(payload), fitsJSONB(payload) }
+
 // isJSON reports whether contentType is application/json in UTF-8, the only
 // encoding that JSON has between systems (RFC 8259, section 8.1).
 func isJSON(contentType string) bool {
