@@ -35,7 +35,7 @@ The file is what dead show has printed, with another "payload". What has changed
 		if *file == "" {
 			return wrong("name the file with the dead letter with --file: ezq dead show has written it, and its payload is edited")
 		}
-		edit, err := readEdit(s, *file)
+		edit, err := readEdit(ctx, s, *file)
 		if err != nil {
 			return err
 		}
@@ -58,8 +58,8 @@ The file is what dead show has printed, with another "payload". What has changed
 }
 
 // readEdit reads a dead letter whose payload was edited.
-func readEdit(s *session, file string) (edit backend.DeadLetterEdit, err error) {
-	text, err := readFile(s, file, maxDocument)
+func readEdit(ctx context.Context, s *session, file string) (edit backend.DeadLetterEdit, err error) {
+	text, err := readFile(ctx, s, file, maxDocument)
 	if err != nil {
 		return edit, err
 	}
@@ -84,7 +84,7 @@ func readEdit(s *session, file string) (edit backend.DeadLetterEdit, err error) 
 }
 
 // readFile reads a file of up to so many bytes. "-" is the standard input.
-func readFile(s *session, file string, most int64) ([]byte, error) {
+func readFile(ctx context.Context, s *session, file string, most int64) ([]byte, error) {
 	in := s.In
 	if file != "-" {
 		opened, err := os.Open(file) //nolint:gosec // the user of the command names it
@@ -94,7 +94,7 @@ func readFile(s *session, file string, most int64) ([]byte, error) {
 		defer func() { _ = opened.Close() }() // nothing was written
 		in = opened
 	}
-	text, err := io.ReadAll(io.LimitReader(in, most+1))
+	text, err := io.ReadAll(io.LimitReader(&input{ctx: ctx, from: in}, most+1))
 	if err == nil && int64(len(text)) > most {
 		err = fmt.Errorf("%s: it has more than %d bytes", terminal.Printable(file), most)
 	}

@@ -83,9 +83,9 @@ often the same command is run: within a day, by default.`,
 		}
 		defer closes()
 		if f.lines {
-			return publishLines(ctx, s, args[0], f, in)
+			return publishLines(ctx, s, args[0], f, &input{ctx: ctx, from: in})
 		}
-		return publishOne(ctx, s, args[0], f, in)
+		return publishOne(ctx, s, args[0], f, &input{ctx: ctx, from: in})
 	})
 	return cmd
 }
@@ -211,51 +211,85 @@ func explainPublish(err error, topic string, f *publishFlags, id string) error {
 		err, terminal.ShellWord(topic), terminal.ShellWord(id), terminal.ShellWord(id))
 }
 
+// lineBatch is lines that were read and are not stored yet.
+type lineBatch struct {
+	client *pgmq.Client
+	topic  string
+	events []*message.Message
+	bytes  int
+
+	first, last int // the lines that are in it, and how many were read
+	stored      int
+}
+
+func (b *lineBatch) flush() error {
+	if len(b.events) == 0 {
+		return nil
+	}
+	if err := b.client.Publish(b.topic, b.events...); err != nil {
+		return explainBatch(explainMissing(err, b.topic), b.first, b.last)
+	}
+	b.stored += len(b.events)
+	b.events, b.bytes, b.first = nil, 0, b.last+1
+	return nil
+}
+
+// end stores what was read before the line after last, which is wrong, and says with which line to go on.
+func (b *lineBatch) end(wrong error) error {
+	wrong = fmt.Errorf("line %d: %w", b.last+1, wrong)
+	if err := b.flush(); err != nil {
+		return errors.Join(err, fmt.Errorf("%w: correct that, too", wrong))
+	}
+	return fmt.Errorf("%w: correct it, and go on from that line", wrong)
+}
+
 // publishLines publishes an event for each line, in batches. All lines of a batch are read before it is stored.
-func publishLines(ctx context.Context, s *session, topic string, f *publishFlags, in io.Reader) (err error) {
+func publishLines(ctx context.Context, s *session, topic string, f *publishFlags, in *input) (err error) {
 	client, err := s.open(ctx, &pgmq.Config{Publisher: pgmq.PublisherConfig{NoCreate: !f.create}})
 	if err != nil {
 		return err
 	}
-	stored, first, line, bytes := 0, 1, 0, 0
-	var batch []*message.Message
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		if err := client.Publish(topic, batch...); err != nil {
-			return explainBatch(explainMissing(err, topic), first, line)
-		}
-		stored += len(batch)
-		batch, bytes, first = nil, 0, line+1
-		return nil
-	}
+	b := &lineBatch{client: client, topic: topic, first: 1}
 	defer func() {
 		if *f.asJSON {
-			err = errors.Join(s.printJSON(publishView{Stored: stored, Topic: topic}), err)
+			err = errors.Join(s.printJSON(publishView{Stored: b.stored, Topic: topic}), err)
 		} else {
-			s.printf("stored in %s: %d\n", terminal.Printable(topic), stored)
+			s.printf("stored in %s: %d\n", terminal.Printable(topic), b.stored)
 		}
 	}()
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, maxEvent)
+	lines.Split(in.lines)
 	for lines.Scan() {
-		line++
 		if strings.TrimSpace(lines.Text()) == "" {
+			b.last++
 			continue
 		}
 		msg, err := f.message(ctx, []byte(lines.Text()))
 		if err != nil {
-			line--
-			return errors.Join(flush(), fmt.Errorf("line %d: %w: correct it, and go on from that line", line+1, err))
+			return b.end(err)
 		}
-		if batch, bytes = append(batch, msg), bytes+len(msg.Payload); len(batch) == maxBatch || bytes > maxBatchBytes {
-			if err := flush(); err != nil {
+		b.last++
+		if b.events, b.bytes = append(b.events, msg), b.bytes+len(msg.Payload); len(b.events) == maxBatch || b.bytes > maxBatchBytes {
+			if err := b.flush(); err != nil {
 				return err
 			}
 		}
 	}
-	return errors.Join(lines.Err(), flush())
+	return b.endOfInput(ctx, lines.Err())
+}
+
+// endOfInput stores what is left, unless ctx has ended, in which nothing is stored any more.
+func (b *lineBatch) endOfInput(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return b.flush()
+	case errors.Is(err, bufio.ErrTooLong):
+		return b.end(fmt.Errorf("it has more than %d bytes", maxEvent))
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: what was read from line %d on is not stored: go on from that line", err, b.first)
+	}
+	return errors.Join(b.flush(), fmt.Errorf("the lines after line %d cannot be read: %w", b.last, err))
 }
 
 // explainBatch says which lines were not stored, or may be.

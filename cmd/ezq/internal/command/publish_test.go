@@ -1,11 +1,17 @@
 package command
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -122,4 +128,78 @@ func TestPublish_UnknownOutcomeSaysHowToRepeat(t *testing.T) {
 	require.ErrorContains(t, explainPublish(unknown, "my orders", &publishFlags{}, "u"),
 		": look for it with ezq find 'my orders' --id u, and publish it again with --id u if it is not there")
 	require.ErrorContains(t, explainBatch(unknown, 501, 1000), "lines 501 to 1000 are all stored, or none is")
+}
+
+// A pipe whose writer says nothing, and does not end, heeds neither the timeout nor Ctrl-C.
+func TestInput_ThatDoesNotEndIsReadUntilTheTimeout(t *testing.T) {
+	t.Parallel()
+	database, client := setUp(t)
+	for _, args := range [][]string{
+		{"publish", "orders"}, {"publish", "orders", "--file", "-"}, {"publish", "orders", "--lines"}, {"dead", "edit", "orders", "--file", "-"},
+	} {
+		for code, stops := range map[int]bool{exitTimeout: false, exitFailed: true} {
+			in, out := io.Pipe()
+			t.Cleanup(func() { _ = out.Close() })
+			ctx, stop := context.WithCancel(t.Context())
+			timeout := "1s"
+			if stops {
+				timeout = "5m"
+			}
+			ended := make(chan string, 1)
+			go func() {
+				var o, e strings.Builder
+				got := Run(ctx, append(args, "--timeout", timeout), Process{In: in, Out: &o, Err: &e, Lookup: lookupIn(map[string]string{"EZQ_DATABASE_URL": database})})
+				ended <- fmt.Sprintf("%d %s%s", got, o.String(), e.String())
+			}()
+			_, err := out.Write([]byte("{}\n{"))
+			require.NoError(t, err)
+			if stops {
+				stop()
+			}
+			select {
+			case text := <-ended:
+				require.Regexp(t, fmt.Sprintf("^%d ", code), text, args)
+				if args[len(args)-1] == "--lines" {
+					require.Contains(t, text, "what was read from line 1 on is not stored: go on from that line")
+				}
+			case <-time.After(time.Minute):
+				require.Fail(t, "it goes on", args)
+			}
+			stop()
+		}
+	}
+	found, err := client.Metrics(t.Context(), "orders")
+	require.NoError(t, err)
+	require.Equal(t, 1, found.Visible)
+}
+
+// A part of a number is a number.
+func TestPublish_StoresNoPartOfALine(t *testing.T) {
+	t.Parallel()
+	database, client := setUp(t)
+	in := io.MultiReader(strings.NewReader("1234\n5678\n12"), iotest.ErrReader(errors.New("the disk is broken")))
+	var o, e strings.Builder
+	code := Run(t.Context(), []string{"publish", "orders", "--lines"}, Process{In: in, Out: &o, Err: &e, Lookup: lookupIn(map[string]string{"EZQ_DATABASE_URL": database})})
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, "stored in orders: 2\n", o.String())
+	require.Equal(t, "ezq: the lines after line 2 cannot be read: the disk is broken\n", e.String())
+	found, err := client.Metrics(t.Context(), "orders")
+	require.NoError(t, err)
+	require.Equal(t, 1+2, found.Visible)
+}
+
+func TestPublish_NamesTheLineThatIsTooLong(t *testing.T) {
+	t.Parallel()
+	b := &lineBatch{first: 1, last: 6}
+	require.EqualError(t, b.endOfInput(t.Context(), bufio.ErrTooLong), "line 7: it has more than 268435456 bytes: correct it, and go on from that line")
+}
+
+func TestPublish_SaysOneLineToGoOnFrom(t *testing.T) {
+	t.Parallel()
+	database, _ := setUp(t)
+	code, _, errOut := outputOn(t, map[string]string{"EZQ_DATABASE_URL": database}, "{}\n{}\n{oops\n{}\n", "publish", "oders", "--lines")
+	require.Equal(t, exitFailed, code)
+	require.Equal(t, 1, strings.Count(errOut, "go on from"), errOut)
+	require.Contains(t, errOut, "lines 1 to 2 are not stored: correct that, and go on from line 1")
+	require.Contains(t, errOut, "ezq: line 3: it is no JSON, as byte 2 of 5 shows: correct that, too\n")
 }
