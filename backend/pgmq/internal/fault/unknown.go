@@ -58,4 +58,4 @@ type unknownOutcome struct{ *backend.UnknownOutcomeError }
 func (u unknownOutcome) Unwrap() error { return u.UnknownOutcomeError }
 
 // Is reports whether target is ErrUnknownOutcome.
-func (u unknownOutcome) Is(target error) bool { return target == ErrUnknownOutcome } //nolint:errorlint // that is what errors.Is asks
+func (u unknownOutcome) Is(target error) bool { return target == ErrUnknownOutcome }
