@@ -53,7 +53,7 @@ func execute(ctx context.Context, root *cobra.Command, s *session, args []string
 	}
 	done, ok := errors.AsType[*taskError](err)
 	if !ok || errors.As(done.err, new(*usageError)) { // cobra's own errors are about the arguments, too
-		_, _ = io.WriteString(s.Err, cmd.UsageString()+"\n") // a terminal shows what comes last
+		_, _ = fmt.Fprintf(s.Err, "Usage:\n  %s\nFor more, run %q.\n\n", cmd.UseLine(), cmd.CommandPath()+" --help") // a terminal shows what comes last
 		printError(s.Err, err)
 		return exitUsage
 	}
