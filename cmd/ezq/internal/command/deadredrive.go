@@ -71,7 +71,7 @@ func (f *redriveFlags) remedy() string {
 type redriveView struct {
 	Origins []originView `json:"origins"`
 	Moved   int          `json:"moved"`
-	Busy    int          `json:"busy"`              // those that are leased, delayed or locked, and stay
+	Busy    int          `json:"busy"`              // those that were leased, delayed or locked, as by another redrive
 	Unknown int          `json:"unknown,omitempty"` // those that may have been moved too: the answer is lost
 }
 
@@ -167,7 +167,7 @@ func reportLeft(ctx context.Context, s *session, client *pgmq.Client, f *redrive
 	case f.isSelective() && done.Busy == 0:
 		s.printf(", none of which was chosen\n")
 	case f.isSelective():
-		s.printf(", of which %d were chosen, and are leased, delayed or locked\n", done.Busy)
+		s.printf(", of which at most %d were chosen, and were leased, delayed or locked\n", done.Busy)
 	case f.all || done.Moved < f.max: // it has moved all that it could
 		s.printf(", which are leased, delayed or new: redrive again when they are due\n")
 	default:

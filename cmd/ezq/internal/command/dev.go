@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +44,9 @@ container of Docker. As root it runs in the name of the user postgres.
 	s.runsOn(cmd, func(ctx context.Context, args []string) (err error) {
 		config.Say = func(format string, args ...any) {
 			_, _ = fmt.Fprintf(s.Err, "ezq: %s\n", terminal.SingleLine(fmt.Sprintf(format, args...)))
+		}
+		if !slices.Contains([]string{"", "installed", "npm", "docker"}, config.With) {
+			return wrong("there is no way %q to start a server: choose installed, npm or docker with --with", config.With)
 		}
 		server, err := devserver.Start(ctx, config)
 		if err != nil {
@@ -99,10 +103,17 @@ func runWith(ctx context.Context, s *session, address string, args []string) err
 	command.Stdin, command.Stdout, command.Stderr = s.In, s.printed.to, s.Err // a terminal stays one
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = endTimeout
-	if err := command.Run(); err != nil {
-		return &childError{name: args[0], err: err}
+	if !terminal.Is(s.In) && !terminal.Is(s.printed.to) && !terminal.Is(s.Err) { // else it may ask something there, which another group cannot
+		asGroupOfProcesses(command)
 	}
-	return nil
+	err := command.Run()
+	switch {
+	case err == nil:
+		return nil
+	case command.ProcessState != nil && command.ProcessState.Success() && ctx.Err() != nil: // it was told to end, and has
+		return ctx.Err()
+	}
+	return &childError{name: args[0], err: err}
 }
 
 // childError is why a command that was run has failed.

@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -102,6 +103,34 @@ func TestDev_ExitsAsItsCommandDoes(t *testing.T) {
 	require.Contains(t, errOut, "ezq: /nowhere/program: ")
 }
 
+// A service that is told to end says with its exit code whether it has ended in order. What it has started is told, too.
+func TestDev_TellsItsCommandToEndAndExitsAsItDoes(t *testing.T) {
+	t.Parallel()
+	dir := devDirectory(t)
+	told := filepath.Join(t.TempDir(), "told")
+	for want, command := range map[int]string{
+		7:        `trap "exit 7" TERM; echo ready; while :; do sleep 0.1; done`,
+		exitDone: `trap "exit 0" TERM; (trap "echo > ` + told + `; exit" TERM; echo ready; while :; do sleep 0.1; done) & wait`,
+		128 + 15: `echo ready; exec sleep 100`,
+	} {
+		ctx, stop := context.WithCancel(t.Context())
+		out, in := io.Pipe()
+		code := make(chan int, 1)
+		var errOut strings.Builder
+		args := devArgs(t, dir, "sh", "-c", command)
+		go func() {
+			code <- Run(ctx, args, Process{In: strings.NewReader(""), Out: in, Err: &errOut, Lookup: lookupIn(nil)})
+			_ = in.Close()
+		}()
+		line, err := bufio.NewReader(out).ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "ready\n", line)
+		stop()
+		require.Equal(t, want, <-code, errOut.String())
+	}
+	require.FileExists(t, told)
+}
+
 func TestDev_EndsWithCtrlC(t *testing.T) {
 	t.Parallel()
 	command, address := startDev(t, devDirectory(t))
@@ -172,6 +201,6 @@ func TestDev_SaysWhyItCannotStart(t *testing.T) {
 		require.Contains(t, errOut, want)
 	}
 	code, _, errOut := outputOn(t, nil, "", "dev", "--with", "magic", "--dir", dir)
-	require.Equal(t, exitFailed, code)
+	require.Equal(t, exitUsage, code)
 	require.Contains(t, errOut, "choose installed, npm or docker")
 }

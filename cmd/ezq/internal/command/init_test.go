@@ -100,8 +100,10 @@ func TestInit_BuildsEachIndexThatIsAskedFor(t *testing.T) {
 	t.Parallel()
 	database := withPGMQ(t)
 	long := strings.Repeat("t", 40)
-	args := []string{"init", "shop", long, "--index", "field:order.id", "--index", "field:order_id", "--index", "field:customer.address.street",
-		"--index", "field:customer.address.number", "--index", `header:it's \"a"`, "--index", "key", "--index", "id", "--index", "event"}
+	args := []string{
+		"init", "shop", long, "--index", "field:order.id", "--index", "field:order_id", "--index", "field:customer.address.street",
+		"--index", "field:customer.address.number", "--index", `header:it's \"a"`, "--index", "key", "--index", "id", "--index", "event",
+	}
 	code, out, errOut := outputOf(t, database, append(args, "--yes")...)
 	require.Zero(t, code, errOut)
 	require.Equal(t, 2*8, strings.Count(out, "- build the index "), out)

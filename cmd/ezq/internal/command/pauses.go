@@ -134,14 +134,18 @@ Handlers that run go on, and so do publishers. Of two pauses the one that ends l
 		if err != nil {
 			return err
 		}
-		if err := flags.print(s, "topic", source(paused.Topic, paused.Group), paused); err != nil || *flags.asJSON {
+		if err := flags.print(s, "topic", source(paused.Topic, paused.Group), paused); err != nil {
 			return err
 		}
+		note := s.printf
+		if *flags.asJSON {
+			note = func(format string, args ...any) { _, _ = fmt.Fprintf(s.Err, "ezq: "+format, args...) }
+		}
 		if found, err := hasQueue(ctx, client, topic, *group); !found && err == nil {
-			s.printf("there is no queue of %s yet: see whether the name is right; a consumer that starts later is paused\n", source(topic, *group))
+			note("there is no queue of %s yet: see whether the name is right; a consumer that starts later is paused\n", source(topic, *group))
 		}
 		for _, pattern := range patternsOf(ctx, client, topic, *group) {
-			s.printf("not paused: groups that take %s by the pattern %s: that is paused by itself\n", terminal.Printable(topic), terminal.Printable(pattern))
+			note("not paused: groups that take %s by the pattern %s: that is paused by itself\n", terminal.Printable(topic), terminal.Printable(pattern))
 		}
 		return nil
 	})

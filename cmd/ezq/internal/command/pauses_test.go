@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -124,4 +125,15 @@ func TestPause_WhenWrongShowsUsage(t *testing.T) {
 			require.Contains(t, errOut, text)
 		})
 	}
+}
+
+func TestPause_WithJSONNamesAWrongNameToo(t *testing.T) {
+	t.Parallel()
+	database, _ := setUp(t)
+	code, out, errOut := outputOf(t, database, "pause", "ordesr", "--reason", "a", "--json")
+	require.Zero(t, code, errOut)
+	require.True(t, json.Valid([]byte(out)), out)
+	require.Equal(t, "ezq: there is no queue of ordesr yet: see whether the name is right; a consumer that starts later is paused\n", errOut)
+	_, _, errOut = outputOf(t, database, "pause", "orders", "--reason", "a", "--json")
+	require.Empty(t, errOut)
 }

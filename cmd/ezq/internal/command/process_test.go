@@ -3,12 +3,15 @@ package command
 import (
 	"context"
 	"errors"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ezq-go/ezq/cmd/ezq/internal/devserver"
 )
 
 // outputOf runs ezq on a database, and hides what differs from run to run.
@@ -67,6 +70,7 @@ func TestExitCode_SaysHowItEnded(t *testing.T) {
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	waits := func(ctx context.Context, _ []string) error { <-ctx.Done(); return ctx.Err() }
+	child := &childError{name: "sh", err: exec.Command("sh", "-c", "exit 7").Run()}
 	for name, test := range map[string]struct {
 		ctx     context.Context
 		args    []string
@@ -83,6 +87,10 @@ func TestExitCode_SaysHowItEnded(t *testing.T) {
 		"long, timed out":   {t.Context(), []string{"--timeout=1ms"}, true, waits, exitTimeout, `after 1ms`},
 		"interrupted":       {stopped, nil, false, waits, exitFailed, `^ezq: context canceled\n$`},
 		"long, interrupted": {stopped, nil, true, waits, exitDone, `^$`},
+		"command of dev":    {stopped, nil, true, func(ctx context.Context, _ []string) error { return errors.Join(child, ctx.Err()) }, 7, `^ezq: sh: exit status 7\n$`},
+		"server stays": {stopped, nil, true, func(ctx context.Context, _ []string) error {
+			return errors.Join(ctx.Err(), &devserver.RemainsError{Err: errors.New("no")})
+		}, exitFailed, `^ezq: the server is not removed`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend/pgmq"
 	"github.com/ezq-go/ezq/cmd/ezq/internal/connection"
+	"github.com/ezq-go/ezq/cmd/ezq/internal/devserver"
 	"github.com/ezq-go/ezq/cmd/ezq/internal/terminal"
 )
 
@@ -77,10 +78,23 @@ func (s *session) runsOnIf(cmd *cobra.Command, goesOn func() bool, t task) {
 	s.limits(cmd, within, func(ctx context.Context, args []string) error {
 		err := t(ctx, args)
 		if cmd.Context().Err() != nil && goesOn() {
-			return nil
+			return despiteEnd(err)
 		}
 		return err
 	})
+}
+
+// despiteEnd returns what of err is a failure although the process was told to end: how a command that it has run has ended,
+// and that a server stays.
+func despiteEnd(err error) error {
+	var left []error
+	if child, ok := errors.AsType[*childError](err); ok {
+		left = append(left, child)
+	}
+	if remains, ok := errors.AsType[*devserver.RemainsError](err); ok {
+		left = append(left, remains)
+	}
+	return errors.Join(left...)
 }
 
 func (s *session) limits(cmd *cobra.Command, timeout func() time.Duration, t task) {

@@ -38,7 +38,21 @@ type Server struct {
 }
 
 // Remove stops the server, and removes all that belongs to it.
-func (s *Server) Remove() error { return s.remove() }
+func (s *Server) Remove() error { return remains(s.remove()) }
+
+// RemainsError says that something of a server stays, and why: the server may still run.
+type RemainsError struct{ Err error }
+
+func (e *RemainsError) Error() string { return "the server is not removed: " + e.Err.Error() }
+
+func (e *RemainsError) Unwrap() error { return e.Err }
+
+func remains(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &RemainsError{err}
+}
 
 // Start starts a server, and removes those whose processes are gone.
 func Start(ctx context.Context, c Config) (*Server, error) {
@@ -116,7 +130,7 @@ func (c Config) start(ctx context.Context, find func(dir string) (string, error)
 		port, err = cl.run(ctx, c)
 	}
 	if err != nil {
-		return nil, errors.Join(cl.fullDisk(err), cl.remove())
+		return nil, errors.Join(cl.fullDisk(err), remains(cl.remove()))
 	}
 	address := url.URL{
 		Scheme: "postgres", User: url.UserPassword("postgres", cl.password), Host: "127.0.0.1:" + strconv.Itoa(port), Path: "postgres",
