@@ -356,8 +356,8 @@ func looksAtOnce(h *harness) {
 	for range cap(looking) {
 		go func() {
 			defer func() { looking <- struct{}{} }()
+			queueStates(p) // once: it looks at the queues of all cases
 			for range 5 {
-				queueStates(p)
 				for name, look := range ways {
 					h.must(name, look)
 				}

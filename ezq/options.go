@@ -80,7 +80,7 @@ func At(t time.Time) PublishOption {
 // Expires gives events a time after which they are worthless: d from now, by the clock of the
 // publisher, and by those of the consumers. An event that comes to a handler later than that is not
 // handled. It becomes a dead letter, with an [ExpiredError] as its reason, or it is acked, if
-// TopicConfig.DropExpired says so. So does one that has expired while its batch waited: the batch is handled without it.
+// TopicConfig.DropExpired says so. A batch is handled without those that have expired while it waited.
 // A handler that has begun is not interrupted; a later attempt is not made. An event that waits and has expired keeps no
 // other one with its key of [Unique] out.
 //

@@ -141,9 +141,9 @@ func (l *deadLetterLook) small() string {
 	s := l.chosen
 	switch {
 	case l.slow && s.Event+s.Field != "":
-		return statement.IsReadFast("headers") + " and " + statement.IsReadFast("message")
+		return codec.IsReadFast("headers") + " and " + codec.IsReadFast("message")
 	case l.slow:
-		return statement.IsReadFast("headers")
+		return codec.IsReadFast("headers")
 	case len(s.Rows) > 0, len(l.texts) == 0 && s.ID+s.Handler+s.Reason+s.Event+s.Group+s.Header+s.Field == "" && len(l.only) == 0:
 		return "true" // they are named, or their headers do not matter
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/sqlfile"
@@ -84,7 +85,7 @@ func (p *deadLetterPruner) step(ctx context.Context, after int64, limit int) (ne
 func (p *deadLetterPruner) delete(ctx context.Context, after int64, limit int) (next int64, looked, old int, err error) {
 	small := statement.HeadersAreSmall()
 	if p.slow {
-		small = statement.IsReadFast("headers")
+		small = codec.IsReadFast("headers")
 	}
 	sql := strings.NewReplacer("{table}", queuename.Table(p.queue), "{small}", small).Replace(sqlfile.Text(pruneDeadLettersSQL))
 	limited, cancel := context.WithTimeout(ctx, 2*pruneTimeout)

@@ -14,10 +14,10 @@ import (
 
 	"github.com/ezq-go/ezq/backend"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/catalog"
+	"github.com/ezq-go/ezq/backend/pgmq/internal/codec"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/fault"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/insert"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/queuename"
-	"github.com/ezq-go/ezq/backend/pgmq/internal/statement"
 	"github.com/ezq-go/ezq/backend/pgmq/internal/transact"
 )
 
@@ -53,7 +53,7 @@ func (s schedules) List(ctx context.Context) ([]backend.ScheduleState, error) {
 		all, err = s.listThose(ctx, fmt.Sprintf("pg_catalog.pg_column_size(message) <= %d", maxStoredSchedule))
 	}
 	if fault.IsCode(err, "57014") && ctx.Err() == nil { // query_canceled
-		all, err = s.listThose(ctx, statement.IsReadFast("message"))
+		all, err = s.listThose(ctx, codec.IsReadFast("message"))
 		leftOut = &backend.TruncatedError{
 			Tables: []string{queuename.Table(schedulesQueue)}, Reason: fmt.Sprintf("a statement took longer than %v, and schedules with large messages were left out", listSchedulesTimeout),
 			Remedy: fmt.Sprintf("to see those, run select msg_id from %s where pg_column_compression(message) is not null", queuename.Table(schedulesQueue)),

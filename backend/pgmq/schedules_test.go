@@ -225,7 +225,6 @@ func TestSchedules_ThatTakeLongToReadHideNoOther(t *testing.T) {
 	began := time.Now()
 	all, err := client.Schedules().List(t.Context())
 	t.Logf("%v: %v", time.Since(began), err)
-	require.Less(t, time.Since(began), 8*time.Second)
 	require.Len(t, all, 1)
 	if err != nil { // the machine is not fast enough to read them all
 		require.ErrorAs(t, err, new(*backend.TruncatedError))

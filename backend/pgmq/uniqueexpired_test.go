@@ -49,6 +49,12 @@ func TestUnique_KeyOfExpiredMessageIsFree(t *testing.T) {
 		"2000-01-01T00:00:00.1234567890123456789012345678901Z": false,
 		"99999-01-01T00:00:00Z":                                false,
 		"9999-99-99T99:99:99Z":                                 false,
+		"2000-13-01T00:00:00Z":                                 false,
+		"2000-02-30T00:00:00Z":                                 false,
+		"2000-04-31T00:00:00Z":                                 false,
+		"2000-01-01T24:00:00Z":                                 false,
+		"2000-01-01T00:60:00Z":                                 false,
+		"2000-02-29T00:00:00Z":                                 true,
 		"9999-99-99T99:99:99+99:59":                            false,
 		"2000-01-01T00:00:00+99:99":                            false,
 		"2000-01-01T00:00:00\u00e9":                            false,
@@ -61,9 +67,19 @@ func TestUnique_KeyOfExpiredMessageIsFree(t *testing.T) {
 				want = backend.PublishResult{ID: "b"}
 			}
 			require.Equal(t, want, publishExpiring(t, client, "b", ""))
-			require.Equal(t, want.ID, publishExpiring(t, client, "c", "").ID, "of two messages with the key the newest is named")
+			require.Equal(t, want.ID, publishExpiring(t, client, "c", "").ID, "the one that has the key is named")
 		})
 	}
+}
+
+// Any program can write headers that take long to read: they are not looked at, and the first one ends the search.
+func TestUnique_FloodOfLargeHeadersIsNotRead(t *testing.T) {
+	t.Parallel()
+	client, pool := open(t, pgmq.Config{})
+	execute(t, pool, "select pgmq.create('t')")
+	execute(t, pool, `insert into pgmq.q_t (vt, message, headers) select now(), '{}',
+		jsonb_build_object('ezq_unique', 't/k', 'ezq_uuid', 'a', 'x-ezq-expires-at', '2000-01-01T00:00:00Z', 'x', repeat('x', 10000000)) from generate_series(1, 100)`)
+	require.Equal(t, existed("a"), publishExpiring(t, client, "b", ""))
 }
 
 func inZone(at time.Time, seconds int) string {

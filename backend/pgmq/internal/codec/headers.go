@@ -53,6 +53,11 @@ const maxFailures = math.MaxInt32
 
 var errBadHeaders = errors.New("the headers are not JSON")
 
+// IsReadFast is SQL that tells, without reading it, that a column is small, and that reading does not make it larger.
+func IsReadFast(column string) string {
+	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(%[1]s), 0) <= 8192 and pg_catalog.pg_column_compression(%[1]s) is null", column)
+}
+
 // HeaderSQL is a header in SQL. One that is no string, or has more bytes than most, counts as empty: it is never written
 // out.
 func HeaderSQL(key string, most int) string {

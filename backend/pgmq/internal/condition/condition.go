@@ -343,7 +343,8 @@ func (i *Insert) forRoute(name, file, copyFile string, alone bool) string {
 
 // expiredSQL tells of a message whether it has expired.
 func expiredSQL() string {
-	return strings.ReplaceAll(sqlfile.Text(expiredFile), "{at}", codec.HeaderSQL(backend.ExpiresAt, len("2006-01-02T15:04:05.123456789+15:04")))
+	return strings.NewReplacer("{read fast}", codec.IsReadFast("headers"),
+		"{at}", codec.HeaderSQL(backend.ExpiresAt, len("2006-01-02T15:04:05.123456789+15:04"))).Replace(sqlfile.Text(expiredFile))
 }
 
 // queueNames are the names in a statement that are those of a queue, and what they stand for.

@@ -154,8 +154,10 @@ func (g *GroupCommit) writeShared(q *topicQueue, leader *request, write writeFun
 // mayBeOfOne reports whether err, with which certainly nothing was stored, may be due to one of several calls: PostgreSQL
 // refuses a row, or what was to be sent was refused before, as an ID is that only its queue shows to be a bad one.
 func mayBeOfOne(err error) bool {
-	if _, refused := errors.AsType[*fault.Error](err); refused {
-		return true
+	if _, sent := errors.AsType[*SendError](err); !sent {
+		if _, refused := errors.AsType[*fault.Error](err); refused {
+			return true
+		}
 	}
 	return fault.PublishOutcome(err) == fault.ErrRejected //nolint:errorlint // it returns the sentinel itself
 }

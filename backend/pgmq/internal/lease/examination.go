@@ -231,9 +231,11 @@ func (e *examination) examine(ctx context.Context, db *pgxpool.Pool, u suspect) 
 		e.suspects.requeue(u)
 	case fault.IsCode(err, "57014"):
 		e.suspects.deferSuspects(u)
+		e.suspects.recordBad()
 		u.cause, u.doubtful = fmt.Errorf("PostgreSQL takes longer than %v to write it out", timeout), true
 		e.quarantine.hide(ctx, db, []unread{u.unread})
 	case fault.IsDoubtful(err):
+		e.suspects.recordBad()
 		u.cause, u.doubtful = fault.WithoutSecrets(err), true
 		e.quarantine.hide(ctx, db, []unread{u.unread})
 	case fault.IsUnreadable(err):

@@ -163,7 +163,10 @@ func (s *screening) recordResult(all, suspicious, untried int) {
 	case s.timedOut && !s.limited:
 		s.timeout = min(2*s.claimTimeout(), maxClaimTimeout)
 	}
-	s.timedOut, s.failed = false, false
+	s.timedOut = false
+	if suspicious > 0 || untried == 0 && !s.limited {
+		s.failed = false // else what it has failed for may come yet
+	}
 	switch {
 	case untried > 0:
 		s.batchLimit, s.limited = max(all/4, 1), true

@@ -248,6 +248,13 @@ func (q *suspects) requeue(some ...suspect) {
 	}
 }
 
+// recordBad notes that one is unreadable, or slow.
+func (q *suspects) recordBad() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.bad = time.Now()
+}
+
 // lastBad returns when one was last known to be unreadable, or slow.
 func (q *suspects) lastBad() time.Time {
 	q.mu.Lock()

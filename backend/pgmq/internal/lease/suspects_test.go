@@ -240,6 +240,18 @@ func TestScreening_LastsForNoMoreThanBadMessages(t *testing.T) {
 	})
 }
 
+// The one that a claim has failed for may not be among the first that there is time for.
+func TestScreening_LastsUntilWhatItHasFailedForIsMet(t *testing.T) {
+	t.Parallel()
+	var s screening
+	s.activate()
+	s.recordResult(10, 0, 5)
+	require.True(t, s.active)
+	s.recordResult(2, 1, 0)
+	require.True(t, s.active)
+	require.False(t, s.activeUntil.IsZero())
+}
+
 // Parts come in any order, and each has given up what there was no room for in itself.
 func TestClaim_KeepsFirstMessagesThatFit(t *testing.T) {
 	t.Parallel()

@@ -106,9 +106,9 @@ func (c choice) conditions() [5]string {
 func (c choice) which(t table) (which, small, order string) {
 	small = statement.HeadersAreSmall()
 	if c.small {
-		small = statement.IsReadFast("headers")
+		small = codec.IsReadFast("headers")
 		if c.readsMessages() {
-			small += " and " + statement.IsReadFast("message")
+			small += " and " + codec.IsReadFast("message")
 		}
 	}
 	order = "msg_id"

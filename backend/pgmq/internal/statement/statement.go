@@ -155,11 +155,6 @@ func HeadersAreSmall() string {
 	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(headers), 0) <= %d", codec.MaxStoredHeaders)
 }
 
-// IsReadFast tells, without reading it, that a column is small, and that reading does not make it larger.
-func IsReadFast(column string) string {
-	return fmt.Sprintf("coalesce(pg_catalog.pg_column_size(%[1]s), 0) <= 8192 and pg_catalog.pg_column_compression(%[1]s) is null", column)
-}
-
 // ackWait is how long an ack in a handler's transaction waits for a lock. Another consumer that extends
 // the lease, or takes it away, has the row for milliseconds.
 const ackWait = 3 * time.Second

@@ -5,8 +5,8 @@
 -- bindings, $6 the key.
 --
 -- The only row, {unchanged} and {locked} are those of insert_unique.sql. {mark} is in the error if the queue has not taken
--- the message, as a trigger may decide; where the route is old there is nothing to say. {id}, {most}, {expired} and the order
--- are those of insert_unique_copy.sql. The key is a parameter, and PostgreSQL uses the index of keys since it is kept from reading the
+-- the message, as a trigger may decide; where the route is old there is nothing to say. {id}, {most}, {expired} are those of
+-- insert_unique_copy.sql. The key is a parameter, and PostgreSQL uses the index of keys since it is kept from reading the
 -- whole queue.
 
 with r as materialized (select {locked}[1] as locked where {unchanged}),
@@ -14,7 +14,7 @@ e as materialized (
 	select coalesce(nullif({id}, ''), {queue}::text || '/' || msg_id::text) as id from {table}
 	where pg_catalog.pg_column_size(headers) <= {most} and pg_catalog.jsonb_typeof(headers->'ezq_unique'::text) = 'string' and pg_catalog.left(headers->>'ezq_unique'::text, 400) = $6::text
 		and ({expired} and (read_ct = 0 or vt <= clock_timestamp())) is not true and (select locked from r)
-	order by msg_id | 0::bigint desc limit (select 1)),
+	limit (select 1)),
 i as (
 	insert into {table} (vt, message, headers)
 	select coalesce($4::timestamptz, clock_timestamp() + $3::bigint::double precision * interval '1 microsecond'), $1::text::jsonb,
