@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -130,44 +131,53 @@ func TestPublish_UnknownOutcomeSaysHowToRepeat(t *testing.T) {
 	require.ErrorContains(t, explainBatch(unknown, 501, 1000), "lines 501 to 1000 are all stored, or none is")
 }
 
+// readsOn runs a command whose input does not end, stops it if it is to, and returns its exit code and what it has printed.
+func readsOn(t *testing.T, database string, args []string, stops bool) string {
+	t.Helper()
+	in, out := io.Pipe()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan string, 1)
+	go func() {
+		var o, e strings.Builder
+		got := Run(ctx, args, Process{In: in, Out: &o, Err: &e, Lookup: lookupIn(map[string]string{"EZQ_DATABASE_URL": database})})
+		_ = in.Close() // or a write waits for it
+		ended <- fmt.Sprintf("%d %s%s", got, o.String(), e.String())
+	}()
+	_, err := out.Write([]byte("{}\n{"))
+	require.NoError(t, err)
+	if stops {
+		stop()
+	}
+	select {
+	case text := <-ended:
+		return text
+	case <-time.After(time.Minute):
+		require.Fail(t, "it goes on")
+		return ""
+	}
+}
+
 // A pipe whose writer says nothing, and does not end, heeds neither the timeout nor Ctrl-C.
 func TestInput_ThatDoesNotEndIsReadUntilTheTimeout(t *testing.T) {
 	t.Parallel()
 	database, client := setUp(t)
-	for _, args := range [][]string{
-		{"publish", "orders"}, {"publish", "orders", "--file", "-"}, {"publish", "orders", "--lines"}, {"dead", "edit", "orders", "--file", "-"},
-	} {
-		for code, stops := range map[int]bool{exitTimeout: false, exitFailed: true} {
-			in, out := io.Pipe()
-			t.Cleanup(func() { _ = out.Close() })
-			ctx, stop := context.WithCancel(t.Context())
-			timeout := "1s"
-			if stops {
-				timeout = "5m"
+	t.Run("each", func(t *testing.T) {
+		for _, args := range [][]string{
+			{"publish", "orders"}, {"publish", "orders", "--file", "-"}, {"publish", "orders", "--lines"}, {"dead", "edit", "orders", "--file", "-"},
+		} {
+			for code, timeout := range map[int]string{exitTimeout: "5s", exitFailed: "5m"} {
+				t.Run(fmt.Sprint(args, code), func(t *testing.T) {
+					t.Parallel()
+					text := readsOn(t, database, slices.Concat(args, []string{"--timeout", timeout}), code == exitFailed)
+					require.Regexp(t, fmt.Sprintf("^%d ", code), text)
+					if args[len(args)-1] == "--lines" {
+						require.Contains(t, text, "what was read from line 1 on is not stored: go on from that line")
+					}
+				})
 			}
-			ended := make(chan string, 1)
-			go func() {
-				var o, e strings.Builder
-				got := Run(ctx, append(args, "--timeout", timeout), Process{In: in, Out: &o, Err: &e, Lookup: lookupIn(map[string]string{"EZQ_DATABASE_URL": database})})
-				ended <- fmt.Sprintf("%d %s%s", got, o.String(), e.String())
-			}()
-			_, err := out.Write([]byte("{}\n{"))
-			require.NoError(t, err)
-			if stops {
-				stop()
-			}
-			select {
-			case text := <-ended:
-				require.Regexp(t, fmt.Sprintf("^%d ", code), text, args)
-				if args[len(args)-1] == "--lines" {
-					require.Contains(t, text, "what was read from line 1 on is not stored: go on from that line")
-				}
-			case <-time.After(time.Minute):
-				require.Fail(t, "it goes on", args)
-			}
-			stop()
 		}
-	}
+	})
 	found, err := client.Metrics(t.Context(), "orders")
 	require.NoError(t, err)
 	require.Equal(t, 1, found.Visible)
