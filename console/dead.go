@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -25,6 +26,7 @@ type deadPage struct {
 	Topics []queueRow
 	Sums   []letterSum
 	Total  int
+	Unread bool // not all could be counted
 
 	Filter  letterFilter
 	Letters []backend.FoundDeadLetter
@@ -165,7 +167,7 @@ func (v deadView) dead() {
 	if !v.partly(err, len(sums) > 0) {
 		return
 	}
-	page.Sums = newLetterSums(v.shownSums(sums))
+	page.Sums, page.Unread = newLetterSums(v.shownSums(sums)), err != nil
 	for _, s := range sums {
 		page.Total += s.Letters
 	}
@@ -225,7 +227,7 @@ func (v deadView) listLetters(page *deadPage, selection backend.DeadLetterSelect
 	if s.After > 0 {
 		page.First = page.Filter.With("dead")
 	}
-	if len(found) == lettersPerPage {
+	if _, truncated := errors.AsType[*backend.TruncatedError](err); len(found) == lettersPerPage || truncated && len(found) > 0 {
 		page.Next = page.Filter.With("dead", "after", strconv.FormatInt(found[len(found)-1].Row, 10))
 	}
 	return true

@@ -89,8 +89,8 @@ func (v eventView) event() {
 		page.Missed = append(page.Missed, "queues that could not be read")
 	}
 	tree, err := ezq.FindTree(v.ctx, v.client.finder, page.ID, searched...)
-	if err != nil && v.ctx.Err() == nil {
-		v.note(err)
+	if err != nil && (v.ctx.Err() == nil || len(page.Missed) == 0) { // else the search has said it
+		v.notes = append(v.notes, incomplete+"more may have followed from it: "+v.explained(err))
 	}
 	for _, root := range tree.Roots {
 		page.Tree = appendTree(page.Tree, root, 0, queues)

@@ -63,9 +63,28 @@ func chosenLetters(v *view) string {
 	return text
 }
 
+// aboutRedrive says what becomes of what is moved back.
+func aboutRedrive(v *view, c *confirmation) {
+	c.About = append(c.About, "All handlers of an event run again, also those that have succeeded.")
+	topic, _ := base(v.form("topic"))
+	if v.client.pauser == nil {
+		return
+	}
+	held, err := v.client.pauser.Pauses(v.ctx, topic)
+	if err != nil {
+		v.note(err)
+	}
+	if len(held) > 0 {
+		c.About = append(c.About, "Some of its consumers are paused: what is moved back for them waits until they are resumed.")
+	}
+}
+
 // aboutLetters says how many dead letters are chosen, and leaves out those that come later.
 func aboutLetters(v *view, c *confirmation) error {
 	selection, err := deadView{v}.selection()
+	if err == nil && v.form("action") == "redrive" {
+		aboutRedrive(v, c)
+	}
 	if err != nil || len(selection.Rows) > 0 {
 		return cmp.Or(err, sameLetter(v, selection))
 	}
@@ -88,11 +107,14 @@ func aboutLetters(v *view, c *confirmation) error {
 	}
 	c.Values = slices.DeleteFunc(c.Values, func(sent value) bool { return sent.Name == "until" })
 	c.Values = append(c.Values, value{"until", newest.UTC().Format(time.RFC3339Nano)})
-	are := "are"
+	are, least := "are", ""
 	if total == 1 {
 		are = "is"
 	}
-	c.About = append(c.About, fmt.Sprintf("%s %s there now, dead-lettered until %s. What comes later stays.", grouped(int64(total)), are, stamp(newest)))
+	if err != nil { // not all were counted
+		least = "At least "
+	}
+	c.About = append(c.About, fmt.Sprintf("%s%s %s there now, dead-lettered until %s. What comes later stays.", least, grouped(int64(total)), are, stamp(newest)))
 	return nil
 }
 

@@ -167,3 +167,44 @@ func TestChange_ThatIsRefusedLeadsBack(t *testing.T) {
 		require.Contains(t, got.body, `<a href="`+back+`">Go back</a>`)
 	}
 }
+
+// halfRead is a backend that could not look at all dead letters.
+type halfRead struct {
+	*memory.Broker
+	sums []backend.DeadLetterCount
+}
+
+func (p halfRead) CountDeadLetters(context.Context, string, backend.DeadLetterSelection) ([]backend.DeadLetterCount, error) {
+	return p.sums, &backend.TruncatedError{Reason: "only some rows were looked at", Remedy: "look again"}
+}
+
+func (p halfRead) DeadLetters(context.Context, string, backend.DeadLetterSelection) ([]backend.FoundDeadLetter, error) {
+	return []backend.FoundDeadLetter{{Row: 7, ID: "seven", Topic: "orders"}}, &backend.TruncatedError{Reason: "only some rows were looked at", Remedy: "look again"}
+}
+
+func TestLetters_ThatCouldNotAllBeReadAreNotToldAsAll(t *testing.T) {
+	t.Parallel()
+	broker := withLetter(t, `{"a":1}`)
+	s := newSite(t, halfRead{broker, nil}, console.Everything())
+	got := s.get("/dead?topic=orders_dead")
+	require.Contains(t, got.body, "No such dead letter was found where it could be looked.")
+	require.NotContains(t, got.body, "There are no dead letters")
+	require.Contains(t, got.body, "after=7", "the list goes on")
+
+	s = newSite(t, halfRead{broker, []backend.DeadLetterCount{{Letters: 3}}}, console.Everything())
+	require.Contains(t, s.get("/confirm?action=purge&topic=orders_dead").body, "At least 3 are there now")
+}
+
+func TestRedrive_SaysWhatBecomesOfWhatIsMovedBack(t *testing.T) {
+	t.Parallel()
+	broker := withLetter(t, `{"a":1}`)
+	s := newSite(t, broker, console.Everything())
+	got := s.get("/confirm?action=redrive&topic=orders_dead").body
+	require.Contains(t, got, "All handlers of an event run again, also those that have succeeded.")
+	require.NotContains(t, got, "are paused")
+	_, err := broker.Pause(t.Context(), "orders", backend.Pause{By: "ada", Reason: "a test"})
+	require.NoError(t, err)
+	for _, one := range []string{"", "&row=1"} {
+		require.Contains(t, s.get("/confirm?action=redrive&topic=orders_dead"+one).body, "what is moved back for them waits until they are resumed")
+	}
+}
