@@ -42,6 +42,12 @@ container of Docker. As root it runs in the name of the user postgres.
 	flags.StringVar(&config.Parent, "dir", "", "directory in which the server's own is created (default that of temporary files)")
 	from.define(flags)
 	s.runsOn(cmd, func(ctx context.Context, args []string) (err error) {
+		begun := false
+		defer func() {
+			if err != nil && len(args) > 0 && !begun && ctx.Err() != nil {
+				err = errors.Join(err, &childError{name: args[0], err: errNotBegun})
+			}
+		}()
 		config.Say = func(format string, args ...any) {
 			_, _ = fmt.Fprintf(s.Err, "ezq: %s\n", terminal.SingleLine(fmt.Sprintf(format, args...)))
 		}
@@ -57,7 +63,7 @@ container of Docker. As root it runs in the name of the user postgres.
 		if err != nil {
 			return err
 		}
-		if len(args) > 0 {
+		if begun = true; len(args) > 0 {
 			return runWith(ctx, s, address, args)
 		}
 		s.printf("%s\n", address)
@@ -104,10 +110,17 @@ func runWith(ctx context.Context, s *session, address string, args []string) err
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.WaitDelay = endTimeout
 	if !terminal.Is(s.In) && !terminal.Is(s.printed.to) && !terminal.Is(s.Err) { // else it may ask something there, which another group cannot
-		asGroupOfProcesses(command)
+		end := asGroupOfProcesses(command)
+		defer func() {
+			if command.Process != nil && ctx.Err() != nil {
+				end(endTimeout) // they may still need the server
+			}
+		}()
 	}
 	err := command.Run()
 	switch {
+	case command.Process == nil && ctx.Err() != nil:
+		err = errNotBegun
 	case err == nil:
 		return nil
 	case command.ProcessState != nil && command.ProcessState.Success() && ctx.Err() != nil: // it was told to end, and has
@@ -115,6 +128,9 @@ func runWith(ctx context.Context, s *session, address string, args []string) err
 	}
 	return &childError{name: args[0], err: err}
 }
+
+// errNotBegun is why a command was not run.
+var errNotBegun = errors.New("dev was told to end before it could run")
 
 // childError is why a command that was run has failed.
 type childError struct {
@@ -127,10 +143,13 @@ func (e *childError) Error() string { return e.name + ": " + e.err.Error() }
 func (e *childError) Unwrap() error { return e.err }
 
 // code is the exit code of the command, as a shell has it: 128 and the number of the signal that ended it, 127 if there
-// is no such command.
+// is no such command; or 1 if there was no time to begin it.
 func (e *childError) code() int {
 	exit, ok := errors.AsType[*exec.ExitError](e.err)
-	if !ok {
+	switch {
+	case errors.Is(e.err, errNotBegun):
+		return exitFailed
+	case !ok:
 		return 127
 	}
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {

@@ -131,6 +131,37 @@ func TestDev_TellsItsCommandToEndAndExitsAsItDoes(t *testing.T) {
 	require.FileExists(t, told)
 }
 
+// The server is needed until the last of them has ended, also if the first ends at once, as that of go run does.
+func TestDev_WaitsForAllThatItsCommandHasStarted(t *testing.T) {
+	t.Parallel()
+	told := filepath.Join(t.TempDir(), "told")
+	command := `trap "exit 3" TERM; (trap "sleep 1; echo > ` + told + `; exit" TERM; echo ready; while :; do sleep 0.1; done) & wait`
+	ctx, stop := context.WithCancel(t.Context())
+	out, in, err := os.Pipe() // a file, so that nothing else waits for those that write to it
+	require.NoError(t, err)
+	code := make(chan int, 1)
+	args := devArgs(t, devDirectory(t), "sh", "-c", command)
+	go func() {
+		code <- Run(ctx, args, Process{In: strings.NewReader(""), Out: in, Err: io.Discard, Lookup: lookupIn(nil)})
+		_ = in.Close()
+	}()
+	_, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	stop()
+	require.Equal(t, 3, <-code)
+	require.FileExists(t, told)
+}
+
+func TestDev_ToldToEndBeforeItsCommandRanHasFailed(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	var errOut strings.Builder
+	code := Run(ctx, devArgs(t, devDirectory(t), "true"), Process{In: strings.NewReader(""), Out: io.Discard, Err: &errOut, Lookup: lookupIn(nil)})
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, errOut.String(), "ezq: true: dev was told to end before it could run")
+}
+
 func TestDev_EndsWithCtrlC(t *testing.T) {
 	t.Parallel()
 	command, address := startDev(t, devDirectory(t))
