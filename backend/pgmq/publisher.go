@@ -212,10 +212,15 @@ func (p *Publisher) publishConditional(ctx context.Context, topic string, batch 
 	return err
 }
 
+// routePatience is for how long a publish looks again for the queues of its topic. What is bound to any topic counts as
+// a change, so many services that begin at once have it look more often than a few times.
+const routePatience = 10 * time.Second
+
 // send stores a batch. If the topic's queues are not those that we know of, which
 // the server tells without storing anything, it looks again.
 func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) error {
 	const attempts = 5
+	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -243,10 +248,10 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 			}
 			return err
 		}
-		if err != nil && (attempt == attempts || !gone || p.inTx) { // a transaction has failed with it
+		if err != nil && (attempt >= attempts || !gone || p.inTx) { // a transaction has failed with it
 			return err
 		}
-		if attempt == attempts {
+		if attempt >= attempts && (p.inTx || time.Since(began) > routePatience) { // which may never see the change
 			return to.WhyNotStored(ctx, p.db)
 		}
 	}

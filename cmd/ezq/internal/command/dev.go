@@ -41,40 +41,43 @@ container of Docker. As root it runs in the name of the user postgres.
 	flags.IntVar(&config.Port, "port", 0, "the port, if no other program has it (default any that is free)")
 	flags.StringVar(&config.Parent, "dir", "", "directory in which the server's own is created (default that of temporary files)")
 	from.define(flags)
-	s.runsOn(cmd, func(ctx context.Context, args []string) (err error) {
-		begun := false
-		defer func() {
-			if err != nil && len(args) > 0 && !begun && ctx.Err() != nil {
-				err = errors.Join(err, &childError{name: args[0], err: errNotBegun})
-			}
-		}()
-		config.Say = func(format string, args ...any) {
-			_, _ = fmt.Fprintf(s.Err, "ezq: %s\n", terminal.SingleLine(fmt.Sprintf(format, args...)))
-		}
-		if !slices.Contains([]string{"", "installed", "npm", "docker"}, config.With) {
-			return wrong("there is no way %q to start a server: choose installed, npm or docker with --with", config.With)
-		}
-		server, err := devserver.Start(ctx, config)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, server.Remove()) }()
-		address, err := prepare(ctx, server, from.source(s))
-		if err != nil {
-			return err
-		}
-		if begun = true; len(args) > 0 {
-			return runWith(ctx, s, address, args)
-		}
-		s.printf("%s\n", address)
-		if err := s.printed.err(); err != nil {
-			return err
-		}
-		config.Say("the server runs until Ctrl-C, and is gone then, with its data")
-		<-ctx.Done()
-		return nil
-	})
+	s.runsOn(cmd, func(ctx context.Context, args []string) error { return dev(ctx, s, config, from, args) })
 	return cmd
+}
+
+// dev runs a server until it is told to end, or until a command has ended.
+func dev(ctx context.Context, s *session, config devserver.Config, from sourceFlags, args []string) (err error) {
+	begun := false
+	defer func() {
+		if err != nil && len(args) > 0 && !begun && ctx.Err() != nil {
+			err = errors.Join(err, &childError{name: args[0], err: errNotBegun})
+		}
+	}()
+	config.Say = func(format string, args ...any) {
+		_, _ = fmt.Fprintf(s.Err, "ezq: %s\n", terminal.SingleLine(fmt.Sprintf(format, args...)))
+	}
+	if !slices.Contains([]string{"", "installed", "npm", "docker"}, config.With) {
+		return wrong("there is no way %q to start a server: choose installed, npm or docker with --with", config.With)
+	}
+	server, err := devserver.Start(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Remove()) }()
+	address, err := prepare(ctx, server, from.source(s))
+	if err != nil {
+		return err
+	}
+	if begun = true; len(args) > 0 {
+		return runWith(ctx, s, address, args)
+	}
+	s.printf("%s\n", address)
+	if err := s.printed.err(); err != nil {
+		return err
+	}
+	config.Say("the server runs until Ctrl-C, and is gone then, with its data")
+	<-ctx.Done()
+	return nil
 }
 
 // prepare makes a database with PGMQ on a server, and returns its URL.
@@ -127,33 +130,4 @@ func runWith(ctx context.Context, s *session, address string, args []string) err
 		return ctx.Err()
 	}
 	return &childError{name: args[0], err: err}
-}
-
-// errNotBegun is why a command was not run.
-var errNotBegun = errors.New("dev was told to end before it could run")
-
-// childError is why a command that was run has failed.
-type childError struct {
-	name string
-	err  error
-}
-
-func (e *childError) Error() string { return e.name + ": " + e.err.Error() }
-
-func (e *childError) Unwrap() error { return e.err }
-
-// code is the exit code of the command, as a shell has it: 128 and the number of the signal that ended it, 127 if there
-// is no such command; or 1 if there was no time to begin it.
-func (e *childError) code() int {
-	exit, ok := errors.AsType[*exec.ExitError](e.err)
-	switch {
-	case errors.Is(e.err, errNotBegun):
-		return exitFailed
-	case !ok:
-		return 127
-	}
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return exit.ExitCode()
 }

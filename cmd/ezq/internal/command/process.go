@@ -62,7 +62,7 @@ func execute(ctx context.Context, root *cobra.Command, s *session, args []string
 		_, _ = fmt.Fprintf(s.Err, "ezq: it ended after %v: if the server is healthy, allow more time, as with --timeout 10m\n", s.timeout)
 		return exitTimeout
 	}
-	if child, ok := errors.AsType[*childError](done.err); ok {
+	if child, ok := errors.AsType[*childError](done.err); ok && !errors.Is(child, errNotBegun) {
 		return child.code()
 	}
 	return exitFailed
