@@ -220,6 +220,7 @@ const routePatience = 10 * time.Second
 // the server tells without storing anything, it looks again.
 func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) error {
 	const attempts = 5
+	var before *catalog.Route
 	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		if ctx.Err() != nil {
@@ -251,7 +252,8 @@ func (p *Publisher) send(ctx context.Context, topic string, batch insert.Batch) 
 		if err != nil && (attempt >= attempts || !gone || p.inTx) { // a transaction has failed with it
 			return err
 		}
-		if attempt >= attempts && (p.inTx || time.Since(began) > routePatience) { // which may never see the change
+		changes := before != nil && before.Version != to.Version && !p.inTx // which may never see a change
+		if before = to; attempt >= attempts && (!changes || time.Since(began) > routePatience) {
 			return to.WhyNotStored(ctx, p.db)
 		}
 	}
