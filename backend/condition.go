@@ -24,7 +24,8 @@ type PublishCondition struct {
 	// handled, or is to be handled again. Messages that were published without a condition
 	// have no key, and so do those that have expired, as [ExpiresAt] says by the clock of the
 	// backend, unless one is being handled or is invisible after a failure: a backend that marks nothing
-	// while it is handled may miss that. A topic's groups have keys of their own. A message with a key is published alone. Of several that are there, one is told.
+	// while it is handled may miss that. A topic's groups have keys of their own. A message with a key is
+	// published alone. Of several that are there, one is told.
 	UniqueKey string
 
 	// Replace asks for a message of UniqueKey that waits, and has never been delivered, to be

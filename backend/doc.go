@@ -11,8 +11,9 @@
 // What Publish and Subscribe do beyond Watermill's contract is in [Features]. What a backend can do
 // beside them is an interface, and to have its methods is the promise: [Finder], [Canceller] and
 // [Rescheduler] for messages that are stored, [DeadLetterStore] for dead letters, [Inspector] for
-// queues as a whole, [Pauser] for topics, and [GroupPauser] for single groups. A backend that promises Schedules is also a [Scheduler]. There is no feature for the
-// others, because a decorator passes Features on and not the methods.
+// queues as a whole, [Pauser] for topics, and [GroupPauser] for single groups. A backend that promises
+// Schedules is also a [Scheduler]. There is no feature for the others, because a decorator passes Features
+// on and not the methods.
 //
 // # What travels beside a message
 //

@@ -25,10 +25,14 @@ const labelSQL = `
 select pg_catalog.obj_description(oid, 'pg_class') is null and pg_catalog.pg_has_role(relowner, 'usage')
 from pg_class where oid = $1::text::regclass::oid`
 
-// LabelSQL reads the label of the table c in pg_class. A comment can be as large as its author wants: it has no more
-// of it than the longest label has, with an escape of four bytes for each byte of a topic and a group.
+// maxLabel is how many characters a label has at most: a topic and a group, with an escape of four for each byte, and as
+// much again to be sure.
+const maxLabel = len(schema.GroupLabel) + 2*4*2*backend.MaxTopic
+
+// LabelSQL reads the label of the table c in pg_class. A comment can be as large as its author wants: no more of it is
+// read than a label has.
 func LabelSQL() string {
-	return fmt.Sprintf("coalesce(pg_catalog.left(pg_catalog.obj_description(c.oid, 'pg_class'), %d), '')", len(schema.GroupLabel)+2*4*2*backend.MaxTopic)
+	return fmt.Sprintf("coalesce(pg_catalog.left(pg_catalog.obj_description(c.oid, 'pg_class'), %d), '')", maxLabel)
 }
 
 // ReadLabel returns whose messages the queue holds, by its label if there is one. The owner of a queue can write any: it

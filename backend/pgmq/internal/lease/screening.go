@@ -154,10 +154,10 @@ func (s *screening) limitFor(limit int) int {
 // recordResult notes how many messages have gone through, how many were suspicious, and for how
 // many there was no time.
 func (s *screening) recordResult(all, suspicious, untried int) {
-	switch {
-	case suspicious > 0 && s.failed:
+	if suspicious > 0 && s.failed {
 		s.extend(time.Now())
-		s.timeout = minClaimTimeout
+	}
+	switch {
 	case suspicious > 0:
 		s.timeout = minClaimTimeout
 	case s.timedOut && !s.limited:

@@ -137,7 +137,7 @@ func (t Table) Pause(ctx context.Context, consumers Consumers, p backend.Pause) 
 
 // Resume ends a pause, and reports whether there was one.
 func (t Table) Resume(ctx context.Context, queue string) (resumed bool, err error) {
-	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
+	if err := t.requireTrusted(ctx); err != nil {
 		return false, err
 	}
 	resumed, err = transact.Value[bool](ctx, t.Pool, statement(resumeFile), queue)
@@ -192,9 +192,14 @@ func queuesOf(byQueue map[string]Consumers) []string {
 	return slices.Collect(maps.Keys(byQueue))
 }
 
+// requireTrusted returns an error if the table could run the code of an untrusted role.
+func (t Table) requireTrusted(ctx context.Context) error {
+	return catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, "")
+}
+
 // change is query for a statement that changes the table.
 func (t Table) change(ctx context.Context, file string, args ...any) ([]row, error) {
-	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
+	if err := t.requireTrusted(ctx); err != nil {
 		return nil, err
 	}
 	rows, err := query(ctx, t.Pool, file, args...)
@@ -203,7 +208,7 @@ func (t Table) change(ctx context.Context, file string, args ...any) ([]row, err
 
 // query is the function query on a table that is trusted.
 func (t Table) query(ctx context.Context, file string, args ...any) ([]row, error) {
-	if err := catalog.RequireTrusted(ctx, t.Pool, []string{tableName}, ""); err != nil {
+	if err := t.requireTrusted(ctx); err != nil {
 		return nil, err
 	}
 	return query(ctx, t.Pool, file, args...)
